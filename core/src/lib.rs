@@ -1,0 +1,6 @@
+//! Vigie (French: the look-out) is the part of a contact-tracing app that must not fail: it makes rotating identifiers, sends and hears them
+//! over Bluetooth LE, keeps encounters in SQLite, matches them against signed lists of diagnosis keys, and says who is to be warned.
+//!
+//! The modules stand in the order in which the data goes; each knows only those before it.
+
+pub mod time;
