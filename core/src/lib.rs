@@ -4,3 +4,4 @@
 //! The modules stand in the order in which the data goes; each knows only those before it.
 
 pub mod time;
+pub mod keys;
