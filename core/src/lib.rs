@@ -5,3 +5,4 @@
 
 pub mod time;
 pub mod keys;
+pub mod beacon;
