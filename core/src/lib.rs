@@ -6,3 +6,4 @@
 pub mod time;
 pub mod keys;
 pub mod beacon;
+pub mod radio;
