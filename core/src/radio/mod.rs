@@ -2,6 +2,9 @@
 //!
 //! Both are synchronous and are called from one thread at a time. A call may wait for the adapter (up to some seconds), never for the air.
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 use crate::beacon::Frame;
 use crate::time::Timestamp;
 
