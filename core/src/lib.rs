@@ -7,3 +7,4 @@ pub mod time;
 pub mod keys;
 pub mod beacon;
 pub mod radio;
+pub mod encounters;
