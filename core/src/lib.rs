@@ -8,3 +8,4 @@ pub mod keys;
 pub mod beacon;
 pub mod radio;
 pub mod encounters;
+pub mod diagnosis;
