@@ -9,3 +9,4 @@ pub mod beacon;
 pub mod radio;
 pub mod encounters;
 pub mod diagnosis;
+pub mod matching;
