@@ -10,3 +10,4 @@ pub mod radio;
 pub mod encounters;
 pub mod diagnosis;
 pub mod matching;
+pub mod exposure;
