@@ -11,3 +11,4 @@ pub mod encounters;
 pub mod diagnosis;
 pub mod matching;
 pub mod exposure;
+pub mod store;

@@ -1,0 +1,73 @@
+//! A database that came from an older version is as good as a new one.
+
+use super::*;
+use rusqlite::Connection;
+
+/// A database of version 1, made as that version made it.
+fn version_1(path: &Path) -> Connection {
+    let conn = Connection::open(path).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    conn.execute_batch(include_str!("version_1.sql")).unwrap();
+    conn.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    conn.pragma_update(None, "user_version", 1).unwrap();
+    conn
+}
+
+/// All that a schema is, without comments and space.
+fn shape(conn: &Connection) -> Vec<String> {
+    let mut query = conn.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").unwrap();
+    let rows = query.query_map([], |row| {
+        let sql: Option<String> = row.get(3)?;
+        let lines = sql.iter().flat_map(|sql| sql.lines()).map(|line| line.split("--").next().unwrap_or_default());
+        let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
+        Ok(format!("{} {} {} {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, words.join(" ")))
+    });
+    let pragmas = ["user_version", "application_id", "page_size", "auto_vacuum", "encoding", "journal_mode", "foreign_keys"].map(
+        |pragma| {
+            let value: rusqlite::types::Value = conn.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            format!("{pragma} {value:?}")
+        },
+    );
+    rows.unwrap().map(Result::unwrap).chain(pragmas).collect()
+}
+
+#[test]
+fn a_migrated_database_equals_a_new_one_and_keeps_its_content() {
+    let (_dir, path) = place();
+    let conn = version_1(&path);
+    conn.execute_batch(
+        "INSERT INTO state (id, secret, clock_last_seen) VALUES (1, zeroblob(32), 77);
+         INSERT INTO own_keys VALUES (4, x'000102030405060708090a0b0c0d0e0f', 2672352, 144, 2672360);
+         INSERT INTO calibrations VALUES (1, 3, -20, 2);
+         INSERT INTO encounters VALUES (9, zeroblob(20), 1603389600000, x'c0', 300, 0, 1);",
+    )
+    .unwrap();
+    drop(conn);
+    let (mut migrated, opened) = open_at(&path, NOW).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(schema::version(&migrated.conn), Ok(schema::VERSION));
+    let (_dir_2, new) = place();
+    assert_eq!(shape(&migrated.conn), shape(&open(&new).conn));
+    assert_eq!(migrated.own_keys().unwrap()[0].highest_sent.unwrap().number(), 2_672_360);
+    assert_eq!(migrated.clock_state().unwrap().unwrap().last_seen, Timestamp::from_unix_ms(77));
+    assert_eq!(migrated.latest_packet().unwrap(), Some(NOW));
+    migrated.record_matches(&[1; 32], HALF, &[some_exposure(NOW, &mut rng(1))], NOW).unwrap();
+    assert_eq!(
+        std::fs::read(&path).unwrap()[60..64],
+        schema::VERSION.to_be_bytes(),
+        "who looks at the file alone sees the version"
+    );
+    drop(migrated);
+    assert_eq!(open(&path).exposures().unwrap().len(), 1);
+}
+
+#[test]
+fn a_migration_that_fails_changes_nothing() {
+    let (_dir, path) = place();
+    let conn = version_1(&path);
+    conn.execute_batch("INSERT INTO state (id, secret) VALUES (1, zeroblob(32)); CREATE TABLE alerts (in_the_way);").unwrap();
+    let before = shape(&conn);
+    drop(conn);
+    assert!(matches!(open_at(&path, NOW), Err(StoreError::Sqlite { .. })));
+    assert_eq!(shape(&Connection::open(&path).unwrap()), before);
+}
