@@ -12,3 +12,4 @@ pub mod diagnosis;
 pub mod matching;
 pub mod exposure;
 pub mod store;
+pub mod tracer;

@@ -1,0 +1,82 @@
+//! Drives a tracer in real time: one thread, the only place of the library that waits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Tracer, TracerError, lock};
+
+/// After a failure of the store the next step comes this much later.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// A running thread; dropping it ends the thread after the step that it is at, and silences the radio. Another driver goes on.
+#[derive(Debug)]
+pub struct Driver {
+    tracer: Arc<Tracer>,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`TracerError::Thread`] where the system gives none.
+    pub fn spawn(tracer: Arc<Tracer>) -> Result<Self, TracerError> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new()
+            .name("vigie".into())
+            .spawn({
+                let (tracer, ends) = (Arc::clone(&tracer), Arc::clone(&ends));
+                move || run(&tracer, &ends)
+            })
+            .map_err(TracerError::Thread)?;
+        Ok(Self { tracer, ends, thread: Some(thread) })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Release);
+        self.tracer.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was told by the panic hook; nothing is left to do with it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Without its thread, nobody would change the identifier: however the thread ends, the radio falls silent.
+struct Silence<'a>(&'a Tracer);
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        self.0.silence();
+    }
+}
+
+fn run(tracer: &Tracer, ends: &AtomicBool) {
+    let _however_it_ends = Silence(tracer);
+    while !ends.load(Ordering::Acquire) {
+        let wait = tracer.step().unwrap_or_else(|error| {
+            tracing::warn!(%error, "a step failed and is tried again");
+            RETRY
+        });
+        tracer.sleep(wait);
+    }
+}
+
+impl Tracer {
+    /// Ends [`sleep`](Self::sleep) at once.
+    pub(super) fn wake(&self) {
+        *lock(&self.awake) = true;
+        self.woken.notify_all();
+    }
+
+    fn sleep(&self, wait: Duration) {
+        let awake = lock(&self.awake);
+        let (mut awake, _) = self.woken.wait_timeout_while(awake, wait, |awake| !*awake).unwrap_or_else(PoisonError::into_inner);
+        *awake = false;
+    }
+}

@@ -1,0 +1,51 @@
+//! What an app is told.
+
+use std::collections::VecDeque;
+
+use super::Tracing;
+use crate::exposure::Alert;
+use crate::radio::RadioError;
+use crate::time::ClockJump;
+
+/// Events that wait to be taken, at most. An app that takes none loses the oldest; the status and the alerts still say all that matters.
+const MAX_WAITING: usize = 1_000;
+
+/// Something an app may want to show or to act upon.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Tracing was started, stopped or paused.
+    TracingChanged(Tracing),
+    /// Identifier and device address have changed.
+    Rotated {
+        /// Whether the key is a new one.
+        is_new_key: bool,
+    },
+    /// The radio has failed, or another cause has come; tracing goes on trying.
+    RadioFailed(RadioError),
+    /// The radio works again.
+    RadioResumed,
+    /// The wall clock did not go as time did, or the device was off for more than a day. Identifiers are changed; where it is another hour now,
+    /// nothing is erased for a day.
+    ClockJumped(ClockJump),
+    /// An exposure calls for a warning. Raised once for one exposure; [`Tracer::alerts`](super::Tracer::alerts) keeps it.
+    AlertRaised(Alert),
+    /// The diagnosis behind an alert was withdrawn, or other parameters weigh it less.
+    AlertWithdrawn(Alert),
+    /// The store was damaged and was begun anew, with what could be salvaged.
+    StoreRecovered {
+        /// Own keys that were salvaged.
+        own_keys: usize,
+        /// Alerts that were salvaged.
+        alerts: usize,
+    },
+    /// Everything was erased.
+    Erased,
+}
+
+pub(super) fn push(events: &mut VecDeque<Event>, event: Event) {
+    if events.len() >= MAX_WAITING {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
