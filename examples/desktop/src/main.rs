@@ -1,0 +1,41 @@
+//! `vigie`: contact tracing at a terminal.
+//!
+//! Ctrl-C ends it as any program: files are written under another name first, and a database survives everything.
+
+mod capture;
+mod cli;
+mod commands;
+mod failure;
+mod files;
+mod keys_json;
+mod output;
+mod progress;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::{Cli, Command};
+use crate::commands::demo::DemoArgs;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.color.write_global();
+    if cli.verbose {
+        let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_writer(std::io::stderr).with_ansi(ansi).init();
+    }
+    run(cli.command, &Output).unwrap_or_else(|e| failure::report(&e))
+}
+
+fn run(command: Option<Command>, out: &Output) -> anyhow::Result<ExitCode> {
+    match command.unwrap_or_else(|| Command::Demo(DemoArgs::default())) {
+        Command::Demo(args) => commands::demo::run(&args, out),
+        Command::Replay(args) => commands::replay::run(args, out),
+        Command::Check(args) => commands::check::run(args, out),
+        Command::Keys(command) => commands::keys::run(command, out),
+    }
+}

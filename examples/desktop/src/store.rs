@@ -1,0 +1,58 @@
+//! The store that a command works on.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use rand::SeedableRng;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha20Rng;
+use vigie::radio::Radio;
+use vigie::store::{Opened, Store};
+use vigie::time::{Clock, Timestamp};
+use vigie::tracer::{Config, Event, Tracer};
+
+use crate::failure::{Advise, warn};
+
+/// Refuses a store that is not there: made by a slip of the pen, it would answer that nobody was met.
+pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("{} cannot be used", path.display());
+    if path.try_exists().with_context(cannot)? {
+        return Ok(());
+    }
+    Err(anyhow!("there is no store {}", path.display())).advise("look at the name; `vigie replay` makes a new one")
+}
+
+/// Opens a store to look into it.
+pub(crate) fn open(path: &Path, now: Timestamp) -> anyhow::Result<Store> {
+    let (store, opened) =
+        Store::open(path, now, &mut random_source()?).with_context(|| format!("{} cannot be used", path.display()))?;
+    if let Opened::Recovered { own_keys, alerts, .. } = opened {
+        tell_recovery(own_keys, alerts)?;
+    }
+    Ok(store)
+}
+
+/// A tracer on a store, without a radio.
+pub(crate) fn open_tracer(config: Config, path: &Path, clock: impl Clock + 'static) -> anyhow::Result<Tracer> {
+    let tracer = Tracer::open(config, path, Radio::default(), clock, random_source()?)
+        .with_context(|| format!("{} cannot be used", path.display()))?;
+    while let Some(event) = tracer.next_event() {
+        if let Event::StoreRecovered { own_keys, alerts } = event {
+            tell_recovery(own_keys, alerts)?;
+        }
+    }
+    Ok(tracer)
+}
+
+/// Seeded by the operating system.
+fn random_source() -> anyhow::Result<ChaCha20Rng> {
+    ChaCha20Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")
+}
+
+/// It is said once: the store forgets it.
+fn tell_recovery(own_keys: usize, alerts: usize) -> io::Result<()> {
+    warn(&format!(
+        "the store was damaged and begun anew; {own_keys} own keys and {alerts} alerts were saved, what was heard is lost"
+    ))
+}
