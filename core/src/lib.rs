@@ -13,3 +13,8 @@ pub mod matching;
 pub mod exposure;
 pub mod store;
 pub mod tracer;
+
+/// The programs in the README are compiled and run with the tests.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
