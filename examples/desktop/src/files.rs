@@ -4,7 +4,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use vigie::diagnosis::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
@@ -22,7 +22,7 @@ pub(crate) enum Access {
 /// Opens a file to read it. A folder is refused at once.
 pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
     let cannot = || format!("{} cannot be read", path.display());
-    let file = File::open(path).with_context(cannot)?;
+    let file = File::open(path).with_context(cannot).advise("look at the name and at who may read it")?;
     if file.metadata().with_context(cannot)?.is_dir() {
         return Err(io::Error::from(ErrorKind::IsADirectory)).with_context(cannot);
     }
@@ -47,6 +47,9 @@ pub(crate) fn read(path: &Path, limit: u64) -> anyhow::Result<Zeroizing<Vec<u8>>
 pub(crate) fn write(path: &Path, bytes: &[u8], access: Access, force: bool) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let cannot = || format!("{} cannot be written", path.display());
+    if !folder.is_dir() {
+        return Err(anyhow!("there is no folder {}", folder.display())).with_context(cannot).advise("make the folder first");
+    }
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     if access == Access::Everybody {
@@ -80,7 +83,10 @@ pub(crate) fn public_key(text: &str) -> anyhow::Result<PublicKey> {
             .advise("give a PEM file (-----BEGIN PUBLIC KEY-----), or the base64 inside it");
     }
     let pem = read(path, MAX_PEM)?;
-    String::from_utf8_lossy(&pem).parse().with_context(|| format!("{} is no public key", path.display()))
+    String::from_utf8_lossy(&pem)
+        .parse()
+        .with_context(|| format!("{} is no public key", path.display()))
+        .advise("openssl pkey -in PRIVATE.pem -pubout writes the public half of a private key")
 }
 
 /// A private key from a PEM file.
@@ -88,7 +94,9 @@ pub(crate) fn signing_key(path: &Path) -> anyhow::Result<SigningKey> {
     let pem = read(path, MAX_PEM)?;
     let cannot = || format!("{} cannot be used to sign", path.display());
     let pem = std::str::from_utf8(&pem).with_context(cannot)?;
-    SigningKey::from_pkcs8_pem(pem).with_context(cannot)
+    SigningKey::from_pkcs8_pem(pem)
+        .with_context(cannot)
+        .advise("openssl pkcs8 -topk8 -nocrypt -in KEY.pem writes a P-256 key in the form that is read (PKCS#8)")
 }
 
 #[cfg(all(test, unix))]

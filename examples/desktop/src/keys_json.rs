@@ -3,7 +3,7 @@
 //! ```json
 //! {"temporaryExposureKeys": [
 //!   {"key": "Fy/EgOWYSQw0F3YEM5sVQw==", "rollingStartNumber": 2649980, "rollingPeriod": 144,
-//!    "transmissionRisk": 0, "reportType": "confirmed-test", "daysSinceOnset": 0}
+//!    "transmissionRisk": 0, "reportType": "confirmed_test", "daysSinceOnset": 0}
 //! ]}
 //! ```
 //!
@@ -84,7 +84,7 @@ pub(crate) enum KeysJsonError {
     },
     /// There is no such report type.
     #[error(
-        "temporaryExposureKeys[{index}].reportType is `{found}`, it can be confirmed-test, confirmed-clinical-diagnosis, self-report or revoked"
+        "temporaryExposureKeys[{index}].reportType is `{found}`, it can be confirmed_test, confirmed_clinical_diagnosis, self_report or revoked"
     )]
     ReportType {
         /// Which key, from 0.
@@ -192,19 +192,19 @@ fn field_of(error: &KeyError) -> &'static str {
 /// How a report type is written for people and in JSON.
 pub(crate) fn report_type_name(report_type: ReportType) -> &'static str {
     match report_type {
-        ReportType::ConfirmedTest => "confirmed-test",
-        ReportType::ConfirmedClinicalDiagnosis => "confirmed-clinical-diagnosis",
-        ReportType::SelfReport => "self-report",
+        ReportType::ConfirmedTest => "confirmed_test",
+        ReportType::ConfirmedClinicalDiagnosis => "confirmed_clinical_diagnosis",
+        ReportType::SelfReport => "self_report",
         ReportType::Recursive => "recursive",
         ReportType::Revoked => "revoked",
         _ => "unknown",
     }
 }
 
-/// The report types that a report can have, also as key export files name them: `confirmed-test`, `CONFIRMED_TEST`.
+/// The report types that a report can have, also as key export files name them: `confirmed_test`, `CONFIRMED_TEST`.
 fn parse_report_type(name: &str) -> Option<ReportType> {
     use ReportType::{ConfirmedClinicalDiagnosis, ConfirmedTest, Revoked, SelfReport};
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let name = name.to_ascii_lowercase().replace('-', "_");
     [ConfirmedTest, ConfirmedClinicalDiagnosis, SelfReport, Revoked].into_iter().find(|t| report_type_name(*t) == name)
 }
 
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn report_types_have_two_spellings() {
         for (name, expected) in [
-            ("confirmed-test", ReportType::ConfirmedTest),
+            ("confirmed_test", ReportType::ConfirmedTest),
             ("CONFIRMED_CLINICAL_DIAGNOSIS", ReportType::ConfirmedClinicalDiagnosis),
             ("revoked", ReportType::Revoked),
         ] {

@@ -77,7 +77,7 @@ struct File {
 #[derive(Serialize)]
 struct Window {
     date: String,
-    report_type: String,
+    report_type: &'static str,
     infectiousness: &'static str,
     calibration_confidence: &'static str,
     scan_instances: Vec<Scan>,
@@ -203,7 +203,7 @@ impl From<&ExposureWindow> for Window {
         };
         Self {
             date: window.date.to_string(),
-            report_type: report_type_name(window.report_type).replace('-', "_"),
+            report_type: report_type_name(window.report_type),
             infectiousness: match window.infectiousness {
                 Infectiousness::None => "none",
                 Infectiousness::Standard => "standard",

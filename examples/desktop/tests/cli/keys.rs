@@ -23,7 +23,7 @@ fn a_file_that_is_made_verifies_with_its_key_as_text_and_as_pem() {
             "LU",
             "270, key v3",
             "1 new, 1 revised",
-            "1 confirmed-test",
+            "1 confirmed_test",
             "1 revoked",
             "2020-05-19 to 2020-05-20",
         ] {
@@ -40,7 +40,7 @@ fn a_file_of_another_signer_or_a_damaged_one_is_not_valid_and_says_why() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
     assert!(ran.stdout.contains("not valid: none of 1 signatures"), "{}", ran.stdout);
     assert!(ran.stdout.contains("without anybody vouching"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("confirmed-test"), "keys of a file that is not valid are looked at: {}", ran.stdout);
+    assert!(!ran.stdout.contains("confirmed_test"), "keys of a file that is not valid are looked at: {}", ran.stdout);
 
     let bytes = fs::read(desk.path("out.zip")).unwrap();
     fs::write(desk.path("cut.zip"), &bytes[..bytes.len() / 2]).unwrap();
@@ -61,13 +61,13 @@ fn json_says_the_same() {
     assert_eq!((&shown["start"], &shown["end"]), (&"2020-05-20T00:00:00Z".into(), &"2020-05-21T00:00:00Z".into()));
 
     let verified: Value = serde_json::from_str(&desk.yes("keys verify out.zip --public-key public.pem --json")).unwrap();
-    assert_eq!((&verified["valid"], &verified["error"], &verified["usable_keys"]), (&true.into(), &Value::Null, &2.into()));
-    assert_eq!(verified["report_types"], serde_json::json!({"confirmed-test": 1, "revoked": 1}));
+    assert_eq!((&verified["valid"], &verified["reason"], &verified["usable_keys"]), (&true.into(), &Value::Null, &2.into()));
+    assert_eq!(verified["report_types"], serde_json::json!({"confirmed_test": 1, "revoked": 1}));
 
     let ran = desk.run(&format!("keys verify out.zip --public-key {GOOGLE_SAMPLE_KEY} --json"));
     let refused: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &refused["valid"], &refused["usable_keys"]), (Some(1), &false.into(), &Value::Null));
-    assert!(refused["error"].as_str().unwrap().contains("none of 1 signatures"));
+    assert!(refused["reason"].as_str().unwrap().contains("none of 1 signatures"));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn help_names_commands_and_exit_codes_and_nothing_is_coloured_unless_asked() {
     for part in ["keys", "--color", "--verbose", "Exit codes:", "NO_COLOR"] {
         assert!(help.contains(part), "{part} is not in {help}");
     }
-    assert!(desk.yes("keys make --help").contains("confirmed-test if it is not said"));
+    assert!(desk.yes("keys make --help").contains("confirmed_test if it is not said"));
 
     desk.yes(MAKE);
     assert!(!desk.yes("keys show out.zip").contains('\u{1b}'));

@@ -23,15 +23,15 @@ const JSON_HELP: &str = r#"The keys:
 
   {"temporaryExposureKeys": [
     {"key": "Fy/EgOWYSQw0F3YEM5sVQw==", "rollingStartNumber": 2649980, "rollingPeriod": 144,
-     "transmissionRisk": 0, "reportType": "confirmed-test", "daysSinceOnset": 0}
+     "transmissionRisk": 0, "reportType": "confirmed_test", "daysSinceOnset": 0}
   ]}
 
   key                 16 bytes in base64
   rollingStartNumber  the first ten-minute interval since 1970 for which it was used
   rollingPeriod       intervals for which it was used, 1 to 144; 144 if it is not said
   transmissionRisk    0 to 8 (deprecated); 0 if it is not said
-  reportType          confirmed-test, confirmed-clinical-diagnosis, self-report or revoked;
-                      confirmed-test if it is not said; revoked ones are listed as revised
+  reportType          confirmed_test, confirmed_clinical_diagnosis, self_report or revoked;
+                      confirmed_test if it is not said; revoked ones are listed as revised
   daysSinceOnset      days from the onset of symptoms to the day of the key, -14 to 14;
                       0 if it is not said
 

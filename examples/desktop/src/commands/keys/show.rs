@@ -32,7 +32,7 @@ pub(crate) struct ShowArgs {
 struct Answer {
     path: String,
     verified: bool,
-    error: Option<String>,
+    reason: Option<String>,
     #[serde(flatten)]
     contents: Option<Contents>,
 }
@@ -44,8 +44,8 @@ pub(crate) fn run(args: ShowArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let code = if contents.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(NO) };
     let path = args.file.display().to_string();
     if args.json {
-        let error = contents.as_ref().err().map(ExportError::to_string);
-        out.json(&Answer { path, verified: false, error, contents: contents.ok() })?;
+        let reason = contents.as_ref().err().map(ExportError::to_string);
+        out.json(&Answer { path, verified: false, reason, contents: contents.ok() })?;
         return Ok(code);
     }
     let mut text = out.text();

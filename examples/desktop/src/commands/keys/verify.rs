@@ -41,7 +41,7 @@ struct Answer {
     path: String,
     valid: bool,
     /// Why it is not valid.
-    error: Option<String>,
+    reason: Option<String>,
     /// What the file says of itself, where that can be read; to be believed only if it is valid.
     #[serde(flatten)]
     contents: Option<Contents>,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: VerifyArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let answer = Answer {
         path: args.file.display().to_string(),
         valid: verified.is_ok(),
-        error: verified.as_ref().err().map(ExportError::to_string),
+        reason: verified.as_ref().err().map(ExportError::to_string),
         contents,
         keys: verified.ok().as_ref().map(Keys::count),
     };
@@ -126,7 +126,7 @@ impl Keys {
 
 impl Answer {
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        match &self.error {
+        match &self.reason {
             None => writeln!(to, "{}: {GOOD}valid{GOOD:#}, signed with this key", self.path)?,
             Some(reason) => writeln!(to, "{}: {BAD}not valid{BAD:#}: {reason}", self.path)?,
         }
