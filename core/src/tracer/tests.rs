@@ -1,3 +1,6 @@
+mod check;
+mod erasure;
+
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -225,69 +228,6 @@ fn what_is_sent_was_kept_before() {
 }
 
 #[test]
-fn restarts_and_jumps_of_the_clock_never_send_an_identifier_twice() {
-    let mut device = Device::new();
-    let jumps = [
-        "2020-10-22T09:10:00Z",
-        "2020-10-22T23:59:59Z",
-        "2020-10-23T00:00:00Z",
-        "2020-10-22T09:10:00Z",
-        "2031-01-01T00:00:00Z",
-        "1970-01-01T00:00:00Z",
-        "2020-10-22T09:03:00Z",
-    ];
-    for round in 0..5 {
-        for jump in jumps {
-            if round % 2 == 0 {
-                device.restart();
-            }
-            device.tracer().start();
-            device.run(MINUTE);
-            device.clock.jump_to(jump.parse().unwrap());
-            device.run(MINUTE);
-        }
-    }
-    let sent = device.sent();
-    assert!(sent.len() >= 5 * jumps.len(), "{}", sent.len());
-    assert_no_frame_twice(&sent);
-}
-
-#[test]
-fn a_jump_of_the_clock_is_told_loses_nothing_and_the_status_says_it() {
-    let device = Device::new();
-    device.tracer().start();
-    device.run(20 * MINUTE);
-    device.meet(&somebody(1));
-    device.run(40 * MINUTE);
-    device.events();
-    let before = device.tracer().status().unwrap();
-    device.clock.jump_to("2035-01-01T00:00:00Z".parse().unwrap());
-    device.run(2 * 60 * MINUTE);
-    assert!(device.events().iter().any(|event| matches!(event, Event::ClockJumped(_))));
-    assert!(!device.tracer().status().unwrap().clock_is_trusted);
-    device.clock.jump_to("2020-10-22T12:03:00Z".parse().unwrap());
-    device.run(2 * 60 * MINUTE);
-    let after = device.tracer().status().unwrap();
-    assert!(after.clock_is_trusted);
-    assert_eq!(after.encounters_today, before.encounters_today);
-    let file = device.publish("file", &[diagnosis(&somebody(1), ReportType::ConfirmedTest)]);
-    assert_eq!(device.check(&file).assessment.windows.len(), 1);
-}
-
-#[test]
-fn what_is_older_than_14_days_goes() {
-    let device = Device::new();
-    device.tracer().start();
-    device.meet(&somebody(1));
-    device.run(16 * DAY);
-    let keys = device.tracer().release_keys().unwrap();
-    assert_eq!(keys.len(), 15);
-    assert!(keys.iter().all(|key| key.end() > device.clock.now().interval().day_start().minus(14 * 144)));
-    let identifiers = device.tracer().lock().store().unwrap().identifiers().unwrap();
-    assert!(identifiers.is_empty());
-}
-
-#[test]
 fn a_release_changes_the_radio_at_once() {
     let device = Device::new();
     device.tracer().start();
@@ -304,94 +244,6 @@ fn a_release_changes_the_radio_at_once() {
     assert!(!ended.contains(&sent[1].0.rpi));
     let next = device.tracer().lock().store().unwrap().own_keys().unwrap().pop().unwrap();
     assert_eq!((next.key.rolling_start(), next.highest_sent), (now.plus(1), Some(now.plus(1))));
-}
-
-#[test]
-fn own_identifiers_are_never_recorded_and_own_published_keys_never_match() {
-    let mut device = Device::new();
-    device.tracer().start();
-    device.run(2 * MINUTE);
-    let key = device.tracer().release_keys().unwrap().remove(0);
-    device.run(2 * MINUTE);
-    device.restart();
-    let relayed = sighting(&key, device.clock.now(), -50);
-    let mut of_now = relayed;
-    of_now.frame = device.sent().last().unwrap().0;
-    device.tracer().record(&[relayed, of_now]).unwrap();
-    device.tracer().stop().unwrap();
-    assert!(device.tracer().lock().store().unwrap().identifiers().unwrap().is_empty());
-
-    // As if it had been heard before the key was known.
-    let mut recorder = Recorder::new(Calibration::default());
-    recorder.hear(&relayed, &mut ChaCha20Rng::seed_from_u64(1));
-    let encounters = recorder.flush(&mut ChaCha20Rng::seed_from_u64(1));
-    device.tracer().lock().store().unwrap().add_encounters(&encounters).unwrap();
-    let file = device.publish("own", &[diagnosis(&key, ReportType::ConfirmedTest)]);
-    assert!(device.check(&file).assessment.windows.is_empty());
-}
-
-/// Likely, confirmed, revoked: with a restart or an interruption after every step.
-#[test]
-fn an_alert_is_raised_once_and_goes_when_its_key_is_revoked() {
-    let mut device = Device::new();
-    device.meet(&somebody(1));
-    device.meet(&somebody(2));
-    device.clock.advance(DAY);
-    let (one, two) = (somebody(1), somebody(2));
-    use ReportType::{ConfirmedClinicalDiagnosis as Likely, ConfirmedTest as Confirmed, Revoked};
-    // Files in order: what they say of somebody 1 and 2; alerts raised, withdrawn, and standing after them.
-    let table: [(&[DiagnosisKey], usize, usize, usize); 7] = [
-        (&[diagnosis(&one, Likely)], 1, 0, 1),
-        (&[diagnosis(&one, Confirmed)], 0, 0, 1),
-        (&[diagnosis(&one, Confirmed), diagnosis(&two, Likely)], 1, 0, 2),
-        (&[diagnosis(&one, Revoked)], 0, 1, 1),
-        (&[diagnosis(&one, Confirmed), diagnosis(&two, Likely), diagnosis(&one, Confirmed)], 0, 0, 1),
-        (&[diagnosis(&two, Revoked)], 0, 1, 0),
-        (&[diagnosis(&two, Confirmed)], 0, 0, 0),
-    ];
-    for (n, (keys, raised, withdrawn, standing)) in table.into_iter().enumerate() {
-        device.events();
-        let file = device.publish(&format!("file{n}"), keys);
-        let events = device.check_with_restarts(&file);
-        assert_eq!(events.iter().filter(|e| matches!(e, Event::AlertRaised(_))).count(), raised, "step {n}");
-        assert_eq!(events.iter().filter(|e| matches!(e, Event::AlertWithdrawn(_))).count(), withdrawn, "step {n}");
-        for _ in 0..2 {
-            assert_eq!(device.tracer().alerts().unwrap().len(), standing, "step {n}");
-            assert!(matches!(device.check(&file).files[0].status, FileStatus::AlreadyMatched));
-            device.restart();
-            assert!(device.events().is_empty(), "nothing is raised again");
-        }
-    }
-}
-
-#[test]
-fn a_check_that_is_stopped_after_every_key_goes_on_and_doubles_nothing() {
-    let mut device = Device::new();
-    device.meet(&somebody(1));
-    device.clock.advance(DAY);
-    let strangers = (2..20).map(|n| diagnosis(&somebody(n), ReportType::ConfirmedTest));
-    let keys: Vec<_> = strangers.chain([diagnosis(&somebody(1), ReportType::ConfirmedTest)]).collect();
-    let file = device.publish("file", &keys);
-    let events = device.check_with_restarts(&file);
-    assert_eq!(events.iter().filter(|event| matches!(event, Event::AlertRaised(_))).count(), 1);
-    assert_eq!(device.tracer().assessment().unwrap().windows.len(), 1);
-}
-
-#[test]
-fn a_file_that_cannot_be_believed_blocks_no_other() {
-    let device = Device::new();
-    device.meet(&somebody(1));
-    device.clock.advance(DAY);
-    let good = device.publish("good", &[diagnosis(&somebody(1), ReportType::ConfirmedTest)]);
-    let forged = device.dir.path().join("forged");
-    let other = SigningKey::generate().unwrap();
-    let keys = [diagnosis(&somebody(2), ReportType::ConfirmedTest)];
-    std::fs::write(&forged, crate::diagnosis::write_export(&Default::default(), &keys, &[], &other).unwrap()).unwrap();
-    let missing = device.dir.path().join("missing");
-    let report = device.tracer().check(&[forged, missing, good], |_| ControlFlow::Continue(())).unwrap();
-    let refused = |n: usize| matches!(report.files[n].status, FileStatus::Refused(_));
-    assert_eq!((refused(0), refused(1), refused(2)), (true, true, false));
-    assert_eq!(report.assessment.windows.len(), 1);
 }
 
 #[test]
@@ -454,29 +306,6 @@ fn pausing_and_stopping_silence_the_radio_and_keep_what_was_heard() {
 }
 
 #[test]
-fn erasing_everything_leaves_no_byte_of_a_key_or_an_identifier() {
-    let device = Device::new();
-    device.tracer().start();
-    device.run(3 * DAY);
-    let met = somebody(9);
-    device.meet(&met);
-    let keys = device.tracer().release_keys().unwrap();
-    assert_eq!(device.tracer().erase_everything().unwrap(), Erasure::Done);
-    let mut bytes = Vec::new();
-    for entry in std::fs::read_dir(device.dir.path()).unwrap() {
-        bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
-    }
-    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    assert!(keys.iter().all(|key| !holds(key.as_bytes())));
-    assert!(met.identifiers().all(|(_, rpi)| !holds(&rpi.0)));
-    let status = device.tracer().status().unwrap();
-    assert_eq!((status.tracing, status.own_keys, status.encounters_today), (Tracing::Stopped, 0, 0));
-    device.tracer().start();
-    device.run(MINUTE);
-    assert!(device.tracer().status().unwrap().is_sending, "it can begin again");
-}
-
-#[test]
 fn the_driver_steps_in_real_time_and_ends_when_dropped() {
     let device = Device::new();
     let hand = Arc::clone(&device.hand);
@@ -491,31 +320,6 @@ fn the_driver_steps_in_real_time_and_ends_when_dropped() {
     drop(driver);
     assert_eq!(Arc::strong_count(&tracer), 1);
     assert!(!hand.lock().unwrap().sent.is_empty());
-}
-
-#[test]
-fn older_traffic_is_matched_with_files_that_were_checked_once_they_are_forgotten() {
-    let device = Device::new();
-    let key = somebody(1);
-    device.meet(&key);
-    let file = device.publish("file", &[diagnosis(&key, ReportType::ConfirmedTest)]);
-    let before = device.check(&file).assessment.days;
-
-    // A recording of the hour before arrives.
-    device.clock.jump_to(start_time().before(60 * MINUTE));
-    device.meet(&key);
-    device.clock.jump_to(start_time());
-    let unchanged = device.check(&file);
-    assert!(matches!(unchanged.files[0].status, FileStatus::AlreadyMatched));
-    assert_eq!(unchanged.assessment.days, before);
-
-    device.tracer().forget_checked_files().unwrap();
-    let again = device.check(&file);
-    assert!(matches!(again.files[0].status, FileStatus::Matched { .. }));
-    assert_eq!(again.assessment.days[0].overall.score_sum, 2.0 * before[0].overall.score_sum);
-
-    device.tracer().forget_checked_files().unwrap();
-    assert_eq!(device.check(&file).assessment.days, again.assessment.days, "nothing counts twice");
 }
 
 #[test]
@@ -542,25 +346,6 @@ fn a_pause_of_what_does_not_run_is_none() {
 }
 
 #[test]
-fn a_leap_that_is_corrected_a_little_erases_nothing() {
-    let device = Device::new();
-    device.tracer().start();
-    device.meet(&somebody(1));
-    device.run(60 * MINUTE);
-    device.clock.jump_to("2035-01-01T00:10:00Z".parse().unwrap());
-    device.run(2 * MINUTE);
-    device.clock.jump_to("2035-01-01T00:00:00Z".parse().unwrap());
-    device.run(2 * 60 * MINUTE);
-    assert_eq!(device.tracer().release_keys().unwrap().len(), 2, "keys of 2020 and of now");
-    device.clock.jump_to("2020-10-22T13:00:00Z".parse().unwrap());
-    device.run(2 * 60 * MINUTE);
-    let released = device.tracer().release_keys().unwrap();
-    assert!(released.iter().all(|key| key.rolling_start().date() == start_time().date()), "none of the future");
-    let file = device.publish("file", &[diagnosis(&somebody(1), ReportType::ConfirmedTest)]);
-    assert_eq!(device.check(&file).assessment.windows.len(), 1);
-}
-
-#[test]
 fn where_the_radio_refuses_a_new_frame_the_old_one_ends() {
     let device = Device::new();
     device.tracer().start();
@@ -570,46 +355,4 @@ fn where_the_radio_refuses_a_new_frame_the_old_one_ends() {
     device.run(21 * MINUTE);
     assert!(!device.hand.lock().unwrap().is_sending);
     assert!(!device.events().iter().any(|event| matches!(event, Event::Rotated { .. })));
-}
-
-#[test]
-fn where_erasing_fails_own_identifiers_are_still_known() {
-    let device = Device::new();
-    device.tracer().start();
-    device.run(2 * MINUTE);
-    let other = rusqlite::Connection::open(device.dir.path().join("store")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(device.tracer().erase_everything().is_err());
-    drop(other);
-    let own = device.sent()[0].0;
-    let relayed = Sighting { frame: own, rssi: Rssi(-50), measured_by: MeasuredBy::Us, at: device.clock.now() };
-    device.tracer().record(&[relayed]).unwrap();
-    device.tracer().start();
-    device.tracer().stop().unwrap();
-    assert_eq!(device.tracer().status().unwrap().encounters, 0);
-    assert_eq!(device.tracer().erase_everything().unwrap(), Erasure::Done);
-}
-
-#[test]
-fn an_erasure_that_somebody_held_up_goes_on_within_a_minute() {
-    let device = Device::new();
-    device.tracer().start();
-    device.run(2 * MINUTE);
-    let reader = rusqlite::Connection::open(device.dir.path().join("store")).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM own_keys").unwrap();
-    let _: i64 = reader.query_row("SELECT count(*) FROM own_keys", [], |row| row.get(0)).unwrap();
-    assert_eq!(device.tracer().erase_everything().unwrap(), Erasure::Pending);
-    assert!(device.tracer().status().unwrap().erasure_is_pending);
-    drop(reader);
-    device.run(MINUTE);
-    assert!(!device.tracer().status().unwrap().erasure_is_pending);
-}
-
-#[test]
-fn a_check_that_is_stopped_opens_no_further_file() {
-    let device = Device::new();
-    let keys = [diagnosis(&somebody(1), ReportType::ConfirmedTest), diagnosis(&somebody(2), ReportType::ConfirmedTest)];
-    let files = [device.publish("one", &keys), device.publish("two", &keys[..1])];
-    let report = device.tracer().check(&files, after_each_key).unwrap();
-    assert!(report.files.iter().all(|file| matches!(file.status, FileStatus::Unfinished)), "{report:?}");
 }
