@@ -1,15 +1,17 @@
-//! What a hostile key file can make us allocate. Counted by a global allocator, hence a program of its own, and one test at a time.
+//! What hostile input can make us allocate: key files, calibration tables, advertisements. Counted by a global allocator, hence a program of its own, and one test at a time.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are part of it")]
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::sync::Mutex;
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use vigie::beacon::{Frame, ServiceUuid};
 use vigie::diagnosis::*;
+use vigie::encounters::calibration::CalibrationTable;
 use vigie::keys::TemporaryExposureKey;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -185,5 +187,40 @@ proptest! {
         }
         let (_, peak) = use_all_of(&zip, signing.public_key());
         prop_assert!(peak < zip.len() * 1032 + SLACK, "{} bytes", peak);
+    }
+}
+
+/// What is allocated at most while `work` is done.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let result = work();
+    (result, MEMORY.peak_usage() - before)
+}
+
+const HEADER: &str = "oem,device,model,rssi_correction,tx_power,confidence\n";
+
+#[test]
+fn calibration_tables_without_end_are_refused_after_a_bounded_part() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for piece in ["a", "a,", "\n", "\"", "o,d,m,1,-20,3\n", "o,d,m,1,-20,3,"] {
+        let endless = piece.repeat((32 << 20) / piece.len());
+        let source = HEADER.as_bytes().chain(endless.as_bytes());
+        let (table, peak) = peak_of(|| CalibrationTable::from_csv(source));
+        assert!(table.is_err(), "{piece:?}");
+        assert!(peak < 16 << 20, "{piece:?}: {peak} bytes");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn small_calibration_tables_and_advertisements_cost_little(text in "[\\PC,\n\"]{0,2000}", bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+        let (_, peak) = peak_of(|| CalibrationTable::from_csv(format!("{HEADER}{text}").as_bytes()).is_ok());
+        prop_assert!(peak < 256 << 10, "{peak} bytes");
+        let (_, peak) = peak_of(|| Frame::from_advertisement(&bytes, ServiceUuid::default()).is_ok());
+        prop_assert!(peak < 1 << 10, "{peak} bytes");
     }
 }
