@@ -1,9 +1,15 @@
-//! The two halves of a radio, as the core needs them. Behind each trait stand a platform's radio and the simulated air ([`sim`]).
+//! The two halves of a radio, as the core needs them. Behind each trait stand a computer's adapters (`ble`), a phone's own radio and the
+//! simulated air (`sim`).
 //!
 //! Both are synchronous and are called from one thread at a time. A call may wait for the adapter (up to some seconds), never for the air.
 
+#[cfg(feature = "ble")]
+pub mod ble;
 #[cfg(feature = "sim")]
 pub mod sim;
+
+use std::fmt;
+use std::time::Duration;
 
 use crate::beacon::Frame;
 use crate::time::Timestamp;
@@ -42,6 +48,18 @@ pub enum RadioError {
     /// The adapter is off.
     #[error("Bluetooth is off; switch it on")]
     PoweredOff,
+    /// The adapter that was named is not there.
+    #[error("there is no Bluetooth adapter {name}; plug it in, or name another one")]
+    NoSuchAdapter {
+        /// Its name.
+        name: String,
+    },
+    /// The system's Bluetooth service does not run.
+    #[error("the Bluetooth service does not run; start it: systemctl start bluetooth")]
+    NoService,
+    /// The message bus through which the service is reached does not answer.
+    #[error("the system's message bus (D-Bus) does not answer; start it: systemctl start dbus")]
+    NoMessageBus,
     /// The app may not use Bluetooth.
     #[error("Bluetooth may not be used; give the permission")]
     NotPermitted,
@@ -59,6 +77,42 @@ pub enum RadioError {
     },
 }
 
+/// What a radio that works does less well than it should. Its text says what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// One packet of each device in about 10 s is heard, not all.
+    FewerPackets,
+    /// The system sends at another interval than the 200 to 270 ms that were asked for.
+    AdvertisingInterval(Duration),
+    /// Nobody is connected to, and nobody may connect: it would show the adapter's own address.
+    NoConnections,
+    /// Others are connected to only while the identifier changes: on this adapter a connection changes the address of what is being sent.
+    ConnectionsAtRotation,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FewerPackets => {
+                f.write_str("hears each device once in 10 s, not every packet; start bluetoothd with --experimental")
+            }
+            Self::AdvertisingInterval(interval) => write!(
+                f,
+                "sends every {} ms instead of every 200 to 270 ms; start bluetoothd with --experimental",
+                interval.as_millis()
+            ),
+            Self::NoConnections => f.write_str(
+                "does not exchange over connections with phones that cannot send service data; \
+                 add `Privacy = device` to [General] in /etc/bluetooth/main.conf and restart bluetoothd",
+            ),
+            Self::ConnectionsAtRotation => f.write_str(
+                "connects to phones that cannot send service data only when the identifier changes; this adapter cannot do more",
+            ),
+        }
+    }
+}
+
 /// The half that hears.
 pub trait Scanner: Send {
     /// Begins to listen. Listening already is no error.
@@ -70,11 +124,17 @@ pub trait Scanner: Send {
     /// Stops listening. What was heard can still be taken.
     fn stop(&mut self);
 
-    /// Moves what was heard since the last call into `heard`, in order of time. Never waits.
+    /// Moves what was heard since the last call into `heard`, in order of time. Never waits. While it does not listen, that is what devices
+    /// said over connections.
     ///
     /// # Errors
     /// [`RadioError`] where listening has ended by itself; what was heard before is in `heard`.
     fn take(&mut self, heard: &mut Vec<Sighting>) -> Result<(), RadioError>;
+
+    /// What it does less well than it should, as far as is known by now.
+    fn limits(&self) -> Vec<Limit> {
+        Vec::new()
+    }
 }
 
 /// The half that sends.
@@ -86,8 +146,21 @@ pub trait Advertiser: Send {
     /// is not said: [`stop`](Self::stop) ends it.
     fn advertise(&mut self, frame: Frame) -> Result<(), RadioError>;
 
+    /// Whether the frame of the last [`advertise`](Self::advertise) still goes out under the same address. Never waits.
+    ///
+    /// # Errors
+    /// [`RadioError`] where it does not, or nobody knows. The frame may have been sent and must not be sent again: the next one has to be another.
+    fn check(&mut self) -> Result<(), RadioError> {
+        Ok(())
+    }
+
     /// Stops sending.
     fn stop(&mut self);
+
+    /// What it does less well than it should, as far as is known by now.
+    fn limits(&self) -> Vec<Limit> {
+        Vec::new()
+    }
 }
 
 /// The radio of a device. Each half may be missing: then tracing goes on with the other one, and the status says so.
@@ -99,8 +172,8 @@ pub struct Radio {
     pub advertiser: Option<Box<dyn Advertiser>>,
 }
 
-impl std::fmt::Debug for Radio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Radio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Radio").field("scanner", &self.scanner.is_some()).field("advertiser", &self.advertiser.is_some()).finish()
     }
 }

@@ -12,12 +12,15 @@ use crate::beacon::Frame;
 use crate::encounters::recorder::Recorder;
 use crate::keys::Metadata;
 use crate::keys::schedule::{Sending, next_sending, rotation_delay};
-use crate::radio::{Radio, RadioError, Sighting};
+use crate::radio::{Limit, Radio, RadioError, Sighting};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 
-/// After a failure the radio is tried again this much later.
-const RETRY: Duration = Duration::from_secs(30);
+/// After a failure the radio is tried again this much later: soon after a Bluetooth service has come back.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Frames that get lost one after the other are followed by the next after 5 s, 10 s and so on up to about 10 minutes.
+const MAX_DOUBLINGS: u32 = 7;
 
 /// While it listens without end, what was heard is fetched this often.
 const FETCH: Duration = Duration::from_secs(1);
@@ -89,8 +92,10 @@ pub(super) struct Session {
     scanning: Scanning,
     transmit_power: i8,
     rotation: Option<Rotation>,
-    /// When a frame that the radio refused is tried again.
+    /// When a frame that the radio refused is tried again, or what was lost is followed by the next.
     send_again: Duration,
+    /// How often in a row a frame was lost before its time.
+    losses: u32,
     send_problem: Option<RadioError>,
     listening: Listening,
     listen_problem: Option<RadioError>,
@@ -104,6 +109,7 @@ impl Session {
             transmit_power,
             rotation: None,
             send_again: Duration::ZERO,
+            losses: 0,
             send_problem: None,
             listening: Listening::Off { next: Duration::ZERO },
             listen_problem: None,
@@ -113,6 +119,13 @@ impl Session {
     /// Why it does not listen, or else why it does not send.
     pub(super) fn problem(&self) -> Option<&RadioError> {
         self.listen_problem.as_ref().or(self.send_problem.as_ref())
+    }
+
+    /// What the radio does less well than it should.
+    pub(super) fn limits(&self) -> Vec<Limit> {
+        let mut limits = self.radio.scanner.as_ref().map_or_else(Vec::new, |scanner| scanner.limits());
+        limits.extend(self.radio.advertiser.iter().flat_map(|advertiser| advertiser.limits()));
+        limits
     }
 
     pub(super) fn is_sending(&self) -> bool {
@@ -129,7 +142,7 @@ impl Session {
 
     /// The next step changes identifier and address.
     pub(super) fn rotate_now(&mut self) {
-        self.rotation = None;
+        (self.rotation, self.send_again) = (None, Duration::ZERO);
     }
 
     /// Ends sending and listening. What was heard until now goes to `heard`.
@@ -151,6 +164,7 @@ impl Session {
     pub(super) fn step(&mut self, step: &mut Step<'_>) -> Result<Duration, StoreError> {
         let before = self.problem().cloned();
         self.listen(step);
+        self.check_sending(step.monotonic);
         let rotated = self.rotate(step);
         if rotated.is_ok() {
             self.send(step);
@@ -161,11 +175,31 @@ impl Session {
         rotated.map(|()| self.next_deadline(step.monotonic).saturating_sub(step.monotonic).min(MAX_WAIT))
     }
 
+    /// What has ended by itself is not sent again, because it would go out under another address: the next identifier takes its place.
+    fn check_sending(&mut self, monotonic: Duration) {
+        let (Some(advertiser), Some(rotation)) = (&mut self.radio.advertiser, &mut self.rotation) else {
+            return;
+        };
+        if !rotation.is_on_air {
+            return;
+        }
+        if let Err(problem) = advertiser.check() {
+            advertiser.stop();
+            self.send_problem = Some(problem);
+            self.rotation = None;
+            // Each loss costs an identifier, so a service that comes and goes is given time.
+            self.send_again = monotonic + RETRY * (1 << self.losses.min(MAX_DOUBLINGS));
+            self.losses += 1;
+        }
+    }
+
     fn rotate(&mut self, step: &mut Step<'_>) -> Result<(), StoreError> {
-        let is_due = self.rotation.as_ref().is_none_or(|rotation| step.monotonic >= rotation.due);
+        let is_due = step.monotonic >= self.rotation.as_ref().map_or(self.send_again, |rotation| rotation.due);
         if self.radio.advertiser.is_none() || !is_due {
             return Ok(());
         }
+        // It stayed on the air for its whole time.
+        self.losses = if self.is_sending() { 0 } else { self.losses };
         let kept = step.keep_next();
         let sending = kept.inspect_err(|_| self.silence())?;
         let key = &sending.own.key;
@@ -199,7 +233,7 @@ impl Session {
     }
 
     fn silence(&mut self) {
-        self.rotation = None;
+        self.rotate_now();
         if let Some(advertiser) = &mut self.radio.advertiser {
             advertiser.stop();
         }
@@ -211,7 +245,10 @@ impl Session {
             return;
         };
         match self.listening {
-            Listening::Off { next } if step.monotonic < next => {}
+            // What devices say over connections comes between scans, too; that nothing more comes is no problem then.
+            Listening::Off { next } if step.monotonic < next => {
+                let _ = scanner.take(step.heard);
+            }
             Listening::Off { .. } => {
                 self.listen_problem = scanner.start().err();
                 if self.listen_problem.is_some() {
@@ -244,6 +281,7 @@ impl Session {
         let sending = match &self.rotation {
             Some(rotation) if rotation.is_on_air => rotation.due,
             Some(rotation) => self.send_again.min(rotation.due),
+            None if self.radio.advertiser.is_some() => self.send_again,
             None => Duration::MAX,
         };
         listening.min(sending)

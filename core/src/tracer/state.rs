@@ -117,7 +117,7 @@ impl State {
         let (tracing, trusts_age) = (self.tracing, self.watch.trusts_age());
         let next_rotation = self.session.next_rotation().map(|due| due.saturating_sub(monotonic));
         let (is_sending, is_listening) = (self.session.is_sending(), self.session.is_listening());
-        let radio_problem = self.session.problem().cloned();
+        let (radio_problem, radio_limits) = (self.session.problem().cloned(), self.session.limits());
         let midnight = now.date().first_interval().start();
         let store = self.store()?;
         Ok(Status {
@@ -125,6 +125,7 @@ impl State {
             is_sending,
             is_listening,
             radio_problem,
+            radio_limits,
             next_rotation,
             encounters: store.count_encounters(Timestamp::from_unix_ms(i64::MIN)..Timestamp::from_unix_ms(i64::MAX))?,
             encounters_today: store.count_encounters(midnight..midnight.after(A_DAY))?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::radio::RadioError;
+use crate::radio::{Limit, RadioError};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Status {
     pub is_listening: bool,
     /// Why the radio does not do what it should; it is tried again by itself.
     pub radio_problem: Option<RadioError>,
+    /// What the radio does less well than it should.
+    pub radio_limits: Vec<Limit>,
     /// Time to the next change of identifier and address.
     pub next_rotation: Option<Duration>,
     /// Encounters kept: one for each scan and identifier.
