@@ -99,6 +99,11 @@ impl LongWrite {
         Ok(())
     }
 
+    /// Whether as much has come as there can be.
+    pub fn is_complete(&self) -> bool {
+        self.received.len() == WRITE_BACK_LEN
+    }
+
     /// What was written, and a clean slate for the next write.
     ///
     /// # Errors

@@ -78,7 +78,9 @@ fn a_long_write_comes_in_parts_and_may_not_be_longer() {
     assert!(write.write(18, &[0; 5]).is_err(), "one byte too many");
     assert!(write.write(usize::MAX, &[1]).is_err());
     write.write(0, &bytes[..18]).unwrap();
+    assert!(!write.is_complete());
     write.write(18, &bytes[18..]).unwrap();
+    assert!(write.is_complete());
     assert_eq!(write.finish(), Ok(write_back));
     assert_eq!(write.finish(), Err(BeaconError::PayloadLength { expected: 22, found: 0 }), "a clean slate");
 }

@@ -87,8 +87,6 @@ pub enum Limit {
     AdvertisingInterval(Duration),
     /// Nobody is connected to, and nobody may connect: it would show the adapter's own address.
     NoConnections,
-    /// Others are connected to only while the identifier changes: on this adapter a connection changes the address of what is being sent.
-    ConnectionsAtRotation,
 }
 
 impl fmt::Display for Limit {
@@ -105,9 +103,6 @@ impl fmt::Display for Limit {
             Self::NoConnections => f.write_str(
                 "does not exchange over connections with phones that cannot send service data; \
                  add `Privacy = device` to [General] in /etc/bluetooth/main.conf and restart bluetoothd",
-            ),
-            Self::ConnectionsAtRotation => f.write_str(
-                "connects to phones that cannot send service data only when the identifier changes; this adapter cannot do more",
             ),
         }
     }

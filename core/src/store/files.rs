@@ -180,6 +180,7 @@ pub(super) fn remove_database(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the database's files readable and writable for their owner alone.
+#[cfg_attr(not(unix), expect(unused_variables, reason = "there are no modes"))]
 pub(super) fn tighten_modes(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     for suffix in ["", "-wal", "-shm", "-lock"] {

@@ -17,6 +17,7 @@ mod erasure;
 mod error;
 mod exposures;
 mod files;
+mod look;
 mod open;
 mod own_keys;
 mod salvage;
@@ -31,6 +32,7 @@ use crate::time::{ClockDoubt, ClockState, Timestamp};
 pub use erasure::Erasure;
 pub use error::StoreError;
 pub use exposures::FileProgress;
+pub use look::Look;
 pub use open::Opened;
 
 /// An open database. Dropping it closes it.

@@ -256,7 +256,7 @@ pub(super) fn connect_to_damaged(path: &Path) -> Result<Connection, StoreError> 
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] where either fails.
-fn check(conn: &Connection) -> Result<(), StoreError> {
+pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
     let verdict: Option<String> = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).optional()?;
     if verdict.as_deref() != Some("ok") {
         return Err(StoreError::Corrupt);

@@ -1,5 +1,6 @@
 //! What the store's tests share, and the tests of keeping and giving back.
 
+mod look;
 mod migration;
 mod opening;
 mod recovery;

@@ -1,0 +1,419 @@
+//! Linux: BlueZ through D-Bus. btleplug gives the events of devices and connects, bluer discovers, sends and serves.
+//!
+//! An adapter does one thing at a time: it listens, or it connects, or what it sends changes. What its addresses do then was seen on the air, with
+//! kernel 6.1 and BlueZ 5.66:
+//!
+//! | adapter | `Privacy` | an advertisement's address | so |
+//! | --- | --- | --- | --- |
+//! | extended advertising | off | a new non-resolvable one at each registration | sends frames; no connections, they would show the adapter's own |
+//! | extended advertising | device | a new resolvable one at each registration; another one, of 15 minutes, for connections | sends and connects; see `initiator` |
+//! | legacy | off | a new non-resolvable one at each registration, refused while it scans | sends frames; no connections |
+//! | legacy | on | a resolvable one that stays for 15 minutes, whatever is sent | listens only: two identifiers would share it |
+
+mod discovery;
+mod ear;
+mod error;
+mod exchange;
+mod initiator;
+mod sending;
+mod server;
+mod watch;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bluer::adv::AdvertisementHandle;
+use bluer::{Adapter, Session};
+use btleplug::platform::PeripheralId;
+use tokio::time::Instant;
+
+use super::daemon::{Daemon, Privacy};
+use super::hearing::{Heard, Hearing};
+use super::shared::{Half, Shared};
+use super::turns::Turns;
+use super::worker::Trouble;
+use super::{Form, Options};
+use crate::beacon::{Frame, Rssi};
+use crate::radio::{Limit, MeasuredBy, RadioError, Sighting};
+use crate::time::Clock;
+use ear::{Ear, News};
+use error::{failed, of_bluer};
+use exchange::{Exchange, Own};
+use initiator::Initiator;
+use server::Server;
+use watch::Watch;
+
+/// One step with bluetoothd takes no longer, also on a slow computer.
+const STEP: Duration = Duration::from_secs(5);
+
+/// A connection that was given up may go on being made for so long.
+const LINGERING: Duration = Duration::from_secs(10);
+
+/// What a link waits for.
+pub(super) enum Happening {
+    /// It is of no use any more.
+    Broken(RadioError),
+    /// Something was heard.
+    News(News),
+    /// Somebody may be connected to.
+    Turn,
+    /// An exchange has ended.
+    Exchanged(Option<Frame>),
+}
+
+/// What is being sent.
+struct Voice {
+    adapter: Adapter,
+    /// `None` where bluetoothd never said that it sends.
+    handle: Option<AdvertisementHandle>,
+    frame: Frame,
+}
+
+/// One connection to bluetoothd, until it breaks.
+pub(super) struct Link {
+    options: Options,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    watch: Watch,
+    session: Session,
+    daemon: Daemon,
+    origin: Instant,
+    wants_listening: bool,
+    ear: Option<Ear>,
+    hearing: Hearing,
+    turns: Turns<PeripheralId>,
+    exchange: Option<Exchange>,
+    initiator: Initiator,
+    /// When the latest exchange ended.
+    connected: Option<Instant>,
+    voice: Option<Voice>,
+    server: Option<Server>,
+}
+
+impl Link {
+    /// Connects to a bluetoothd that runs. No adapter is touched yet.
+    pub(super) async fn connect(options: &Options, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> Result<Self, RadioError> {
+        let watch = Watch::begin().await?;
+        let daemon = Daemon::look(watch.connection()).await;
+        let session = in_time(Session::new()).await?.map_err(|error| of_bluer(&error))?;
+        Ok(Self {
+            options: options.clone(),
+            clock,
+            shared,
+            watch,
+            session,
+            daemon,
+            origin: Instant::now(),
+            wants_listening: false,
+            ear: None,
+            hearing: Hearing::new(options.service),
+            turns: Turns::new(Duration::ZERO),
+            exchange: None,
+            initiator: Initiator::default(),
+            connected: None,
+            voice: None,
+            server: None,
+        })
+    }
+
+    /// Waits until something happens. Can be dropped at any time, and called again.
+    pub(super) async fn next(&mut self) -> Happening {
+        let turn = self.turn();
+        tokio::select! {
+            biased;
+            problem = self.watch.broken() => Happening::Broken(problem),
+            frame = ended(&mut self.exchange) => Happening::Exchanged(frame),
+            news = next(&mut self.ear) => Happening::News(news),
+            () = tokio::time::sleep(turn.unwrap_or_default()), if turn.is_some() => Happening::Turn,
+        }
+    }
+
+    /// Does what a happening calls for.
+    pub(super) async fn act(&mut self, happening: Happening) -> Result<(), RadioError> {
+        match happening {
+            Happening::Broken(problem) => return Err(problem),
+            Happening::News(news) => return self.take_in(news),
+            Happening::Turn => self.begin_exchange().await?,
+            Happening::Exchanged(frame) => self.end_exchange(frame),
+        }
+        self.resume().await
+    }
+
+    pub(super) async fn listen(&mut self) -> Result<(), Trouble> {
+        self.break_off();
+        self.shared.lock().listening.lost = None;
+        self.wants_listening = true;
+        let resumed = self.resume().await;
+        self.wants_listening = resumed.is_ok();
+        resumed.map_err(Trouble::Refused)
+    }
+
+    pub(super) async fn rest(&mut self) -> Result<(), Trouble> {
+        self.wants_listening = false;
+        self.pause().await.map_err(Trouble::Broken)
+    }
+
+    /// Never new before old, and nothing else on the adapter meanwhile.
+    pub(super) async fn advertise(&mut self, frame: Frame) -> Result<(), Trouble> {
+        let name = self.options.advertise_adapter.clone().or_else(|| self.options.adapter.clone());
+        let adapter = self.adapter(name).await.map_err(Trouble::Refused)?;
+        self.must_hide(&adapter).await.map_err(Trouble::Refused)?;
+        self.break_off();
+        if self.ear.as_ref().is_some_and(|ear| ear.adapter.name() == adapter.name()) {
+            self.pause().await.map_err(Trouble::Broken)?;
+        }
+        self.silence().await?;
+        self.renew_address(&adapter).await.map_err(Trouble::Broken)?;
+        let begun = self.begin_sending(adapter, frame).await;
+        if let Err(trouble @ (Trouble::Broken(_) | Trouble::Uncertain(_))) = begun {
+            return Err(trouble);
+        }
+        // What is on the air stays there, whatever becomes of listening.
+        if let Err(problem) = self.resume().await {
+            self.lose_listening(problem);
+        }
+        begun
+    }
+
+    pub(super) async fn silence(&mut self) -> Result<(), Trouble> {
+        let Some(Voice { adapter, handle, .. }) = self.voice.take() else {
+            return Ok(());
+        };
+        if let Some(handle) = handle {
+            sending::end(&adapter, handle).await?;
+        }
+        if let Some(server) = &self.server {
+            server.change(&adapter, None).await.map_err(Trouble::Broken)?;
+        }
+        Ok(())
+    }
+
+    /// Ends everything in order.
+    pub(super) async fn close(&mut self) {
+        // The connection ends after this, and with it whatever does not end here.
+        self.break_off();
+        let _ = self.silence().await;
+        let _ = self.rest().await;
+    }
+
+    /// The link is broken: what was begun has ended.
+    pub(super) fn give_up(&mut self, problem: &RadioError) {
+        self.lose_listening(problem.clone());
+        if self.voice.take().is_some() {
+            self.shared.lock().sending.lost = Some(problem.clone());
+        }
+    }
+
+    fn lose_listening(&mut self, problem: RadioError) {
+        if std::mem::take(&mut self.wants_listening) {
+            self.shared.lock().listening.lost = Some(problem);
+        }
+    }
+
+    fn take_in(&mut self, news: News) -> Result<(), RadioError> {
+        let now = self.clock.monotonic();
+        let heard = match news {
+            News::Event(event) => self.hearing.event(event, now),
+            News::Properties(id, properties) => self.hearing.properties(id, &properties, now),
+            News::Ended(problem) => return Err(problem),
+        };
+        match heard {
+            Heard::Nothing => {}
+            Heard::Frame(frame, rssi) => self.hear(frame, rssi),
+            Heard::Connectable(id, rssi) => self.turns.add(id, rssi, self.origin.elapsed()),
+            Heard::Unknown(id) => {
+                if let Some(ear) = &mut self.ear {
+                    ear.ask(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&self, frame: Frame, rssi: Rssi) {
+        self.shared.hear(Sighting { frame, rssi, measured_by: MeasuredBy::Us, at: self.clock.now() });
+    }
+
+    async fn begin_sending(&mut self, adapter: Adapter, frame: Frame) -> Result<(), Trouble> {
+        let advertisement = match self.options.form {
+            Form::Frame => sending::advertisement(self.hearing.service(), Some(frame)),
+            Form::Connectable => {
+                self.serve(&adapter, frame).await.map_err(Trouble::Refused)?;
+                sending::advertisement(self.hearing.service(), None)
+            }
+        };
+        let voice = |handle| Voice { adapter: adapter.clone(), handle, frame };
+        let limit = (self.daemon.is_experimental == Some(false)).then_some(Limit::AdvertisingInterval(sending::DEFAULT_INTERVAL));
+        self.shared.lock().sending = Half { lost: None, limits: limit.into_iter().collect() };
+        match sending::begin(&adapter, advertisement).await {
+            Ok(handle) => {
+                self.voice = Some(voice(Some(handle)));
+                Ok(())
+            }
+            Err(Trouble::Uncertain(problem)) => {
+                self.voice = Some(voice(None));
+                Err(Trouble::Uncertain(problem))
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn serve(&mut self, adapter: &Adapter, frame: Frame) -> Result<(), RadioError> {
+        let server = match &mut self.server {
+            Some(server) => server,
+            none => {
+                let (clock, shared) = (Arc::clone(&self.clock), Arc::clone(&self.shared));
+                none.insert(Server::begin(adapter, self.hearing.service(), clock, shared).await?)
+            }
+        };
+        server.change(adapter, Some(frame)).await
+    }
+
+    /// Connections and scan requests get a new address, if the time of the old one is over. The kernel takes it when a scan begins, but not while
+    /// something is being sent: so now, when nothing is.
+    async fn renew_address(&mut self, adapter: &Adapter) -> Result<(), RadioError> {
+        let wants_listening = self.wants_listening;
+        if !self.daemon.hides_address() || self.ear.as_ref().is_none_or(|ear| ear.adapter.name() != adapter.name()) {
+            return Ok(());
+        }
+        self.wants_listening = true;
+        let renewed = self.resume().await;
+        self.wants_listening = wants_listening;
+        if !wants_listening {
+            self.pause().await?;
+        }
+        // While a connection is being made, the kernel leaves the address as it is; one that was given up may linger.
+        let is_connecting = self.connected.is_some_and(|connected| connected.elapsed() < LINGERING);
+        let lifetime = if is_connecting { Duration::MAX } else { initiator::lifetime(adapter.name()) };
+        self.initiator.may_have_changed(self.origin.elapsed(), lifetime);
+        renewed
+    }
+
+    /// Refuses what would show the adapter's own address, or two identifiers under one: see the table above.
+    async fn must_hide(&self, adapter: &Adapter) -> Result<(), RadioError> {
+        let may_have_privacy =
+            self.daemon.privacy.is_some_and(|privacy| privacy != Privacy::Off) || self.daemon.needs_restart == Some(true);
+        let what = if may_have_privacy && !sending::is_extended(adapter).await {
+            "take a new address with each identifier on this adapter while `Privacy` is on in /etc/bluetooth/main.conf"
+        } else if self.options.form == Form::Connectable && !self.daemon.hides_address() {
+            "let phones connect and hide the adapter's own address; `vigie doctor` names the line to add"
+        } else {
+            return Ok(());
+        };
+        Err(RadioError::Unsupported { what })
+    }
+
+    /// In what time somebody may be connected to.
+    fn turn(&mut self) -> Option<Duration> {
+        let may_connect = self.exchange.is_none() && self.daemon.hides_address();
+        if may_connect { self.turns.wait(self.origin.elapsed()) } else { None }
+    }
+
+    /// Gives the next peer its turn, while nothing listens.
+    async fn begin_exchange(&mut self) -> Result<(), RadioError> {
+        let (Some((id, rssi)), Some(ear)) = (self.turns.next(self.origin.elapsed()), &mut self.ear) else {
+            return Ok(());
+        };
+        ear.rest().await?;
+        if let Some(peripheral) = ear.peripheral(&id).await {
+            // Another adapter than that which sends keeps its address when the identifier changes, so it says nothing of us.
+            let voice = self.voice.as_ref().filter(|voice| voice.adapter.name() == ear.adapter.name());
+            let own = Own { frame: voice.and_then(|voice| self.initiator.tell(voice.frame)), service: self.hearing.service() };
+            self.exchange = Some(Exchange::begin(id, peripheral, rssi, own));
+        }
+        Ok(())
+    }
+
+    fn end_exchange(&mut self, frame: Option<Frame>) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        self.hearing.asked(&exchange.id, frame, self.clock.monotonic());
+        if let Some(frame) = frame {
+            self.hear(frame, exchange.rssi);
+        }
+        self.part(exchange);
+    }
+
+    /// Ends an exchange before its time. The peer is no worse for it: heard again, it waits for another turn.
+    fn break_off(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.part(exchange);
+        }
+    }
+
+    fn part(&mut self, exchange: Exchange) {
+        let started = exchange.started;
+        exchange.part();
+        self.connected = Some(Instant::now());
+        if self.wants_listening {
+            self.turns.charge(started.elapsed());
+        }
+    }
+
+    async fn resume(&mut self) -> Result<(), RadioError> {
+        if !self.wants_listening || self.exchange.is_some() {
+            return Ok(());
+        }
+        let ear = match &mut self.ear {
+            Some(ear) => ear,
+            None => {
+                let adapter = self.adapter(self.options.adapter.clone()).await?;
+                let ear = Ear::open(adapter).await?;
+                self.ear.insert(ear)
+            }
+        };
+        ear.listen(self.options.service).await?;
+        let mut limits = Vec::new();
+        if !ear.hears_every_packet() {
+            limits.push(Limit::FewerPackets);
+        }
+        if !self.daemon.hides_address() {
+            limits.push(Limit::NoConnections);
+        }
+        self.shared.lock().listening.limits = limits;
+        Ok(())
+    }
+
+    async fn pause(&mut self) -> Result<(), RadioError> {
+        match &mut self.ear {
+            Some(ear) => ear.rest().await,
+            None => Ok(()),
+        }
+    }
+
+    /// An adapter that is there and on; from now on its end is that of the link.
+    async fn adapter(&mut self, name: Option<String>) -> Result<Adapter, RadioError> {
+        let mut names = in_time(self.session.adapter_names()).await?.map_err(|error| of_bluer(&error))?;
+        names.sort();
+        let name = match name {
+            Some(name) if names.contains(&name) => name,
+            Some(name) => return Err(RadioError::NoSuchAdapter { name }),
+            None => names.into_iter().next().ok_or(RadioError::NoAdapter)?,
+        };
+        self.watch.add_adapter(&name).await?;
+        let adapter = self.session.adapter(&name).map_err(|error| of_bluer(&error))?;
+        let is_powered = in_time(adapter.is_powered()).await?.map_err(|error| of_bluer(&error))?;
+        if is_powered { Ok(adapter) } else { Err(RadioError::PoweredOff) }
+    }
+}
+
+async fn ended(exchange: &mut Option<Exchange>) -> Option<Frame> {
+    match exchange {
+        Some(exchange) => exchange.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(ear: &mut Option<Ear>) -> News {
+    match ear {
+        Some(ear) => ear.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What takes longer than [`STEP`] is given up.
+async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, RadioError> {
+    tokio::time::timeout(STEP, step).await.map_err(|_| failed("it does not answer"))
+}

@@ -1,0 +1,145 @@
+//! Exchanges over connections, with phones that cannot send service data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use vigie::beacon::gatt::{VERSION, WriteBack};
+use vigie::beacon::{Frame, Rssi};
+use vigie::radio::ble::{Form, Options, survey};
+use vigie::radio::{MeasuredBy, RadioError};
+
+use crate::adapters;
+use crate::device::{Device, FastClock, Setup, within};
+use crate::peers::{Peer, Stall};
+use crate::rotation::assert_unlinkable;
+use crate::sniffer::{Report, Sniffer};
+
+/// Whether bluetoothd and the adapters let connections be private.
+fn may_connect() -> bool {
+    let survey = survey(&Options::default());
+    let can = survey.daemon.hides_address()
+        && survey.adapters.iter().all(|adapter| adapter.advertising.is_some_and(|it| it.is_extended));
+    if !can {
+        eprintln!("connections would show who is who here: it is tested that there are none");
+    }
+    can
+}
+
+fn connectable(name: &str) -> Setup {
+    Setup { form: Form::Connectable, listens: false, ..Setup::on(name) }
+}
+
+#[test]
+fn both_record_where_only_one_can_see_the_other() {
+    let Some((names, _lock)) = adapters(2) else { return };
+    let Some(sniffer) = Sniffer::start() else { return };
+    // The kernel lets an address live for 30 s at least, which has to be less than an identifier does.
+    let clock = FastClock::with_speed(20);
+    let (sees, seen) = (Device::start(&Setup::on(&names[0]), &clock), Device::start(&connectable(&names[1]), &clock));
+    if !may_connect() {
+        within(Duration::from_secs(15), "the status says why", || seen.status().radio_problem.is_some());
+        assert!(matches!(seen.status().radio_problem, Some(RadioError::Unsupported { .. })));
+        assert!(seen.sent().is_empty());
+        std::thread::sleep(Duration::from_secs(5));
+        assert!(!sniffer.reports().iter().any(|report| matches!(report, Report::Connection { .. })), "somebody connected");
+        return;
+    }
+    within(Duration::from_secs(15), "the one that sees hears", || !sees.heard_of(&seen).is_empty());
+    // Until the address of connections has changed once, nothing is written back.
+    within(Duration::from_secs(300), "both hear each other, with several identifiers", || {
+        let frames: BTreeSet<_> = seen.heard_of(&sees).iter().map(|(_, sighting)| sighting.frame.to_bytes()).collect();
+        frames.len() >= 2
+    });
+    for (one, other, by) in [(&sees, &seen, MeasuredBy::Us), (&seen, &sees, MeasuredBy::Peer)] {
+        let heard = one.heard_of(other);
+        assert!(
+            heard.iter().all(|(_, sighting)| sighting.measured_by == by && (-63..=-57).contains(&sighting.rssi.0)),
+            "{heard:?}"
+        );
+        one.flush();
+        assert!(one.status().encounters > 0);
+    }
+    let reports = sniffer.reports();
+    assert_unlinkable(&reports);
+    assert_connections_unlinkable(&reports);
+}
+
+/// Over connections, too, no address says two identifiers.
+fn assert_connections_unlinkable(reports: &[Report]) {
+    let mut said = BTreeMap::<_, BTreeSet<_>>::new();
+    for report in reports {
+        if let Report::Said { from, value } = report
+            && value[0] == VERSION
+        {
+            said.entry(*from).or_default().insert(value[1..21].to_vec());
+        }
+    }
+    let identifiers: usize = said.values().map(BTreeSet::len).sum();
+    eprintln!("{identifiers} identifiers said over connections from {} addresses", said.len());
+    assert!(identifiers >= 4, "both have said several");
+    assert!(said.values().all(|identifiers| identifiers.len() == 1), "an address said several identifiers: {said:02x?}");
+}
+
+#[test]
+fn who_writes_too_little_or_too_much_is_refused_and_the_next_one_is_heard() {
+    let Some((names, _lock)) = adapters(2) else { return };
+    if !may_connect() {
+        return;
+    }
+    let clock = FastClock::with_speed(1);
+    let device = Device::start(&Setup { listens: true, ..connectable(&names[0]) }, &clock);
+    within(Duration::from_secs(15), "it sends", || device.status().is_sending);
+    let frame = Frame::from_service_data(&[9; 20]).unwrap();
+    let whole = WriteBack { frame, rssi: Rssi(-77) }.encode().to_vec();
+    let mut version = whole.clone();
+    version[0] = 9;
+    let taken = Peer::on(&names[1]).write(&[vec![], vec![1; 600], version, whole[..5].to_vec(), whole.clone()]);
+    assert_eq!(
+        taken,
+        [false, false, false, true, true],
+        "empty, 600 bytes, another version, 5 bytes that may go on, and the whole"
+    );
+    within(Duration::from_secs(5), "what was written is heard once", || {
+        let log = device.log.lock().unwrap();
+        log.heard.iter().filter(|(_, sighting)| sighting.frame == frame && sighting.rssi == Rssi(-77)).count() == 1
+    });
+}
+
+/// What a device hears of another one in a while, as a part of what the other one sends at 250 ms.
+fn heard_in(time: Duration, one: &Device, other: &Device) -> usize {
+    let start = Instant::now();
+    std::thread::sleep(time);
+    one.heard_of(other).iter().filter(|(at, _)| *at >= start).count()
+}
+
+#[test]
+#[ignore = "bluetoothd 5.66 itself crashes under peers that stall; run it by name"]
+fn false_peers_cost_their_turn_and_listening_goes_on() {
+    let Some((names, _lock)) = adapters(7) else { return };
+    if !may_connect() {
+        return;
+    }
+    let clock = FastClock::new();
+    let (listener, sender) = (Device::start(&Setup::on(&names[0]), &clock), Device::start(&Setup::on(&names[1]), &clock));
+    within(Duration::from_secs(15), "they meet", || !listener.heard_of(&sender).is_empty());
+    let time = Duration::from_secs(40);
+    let before = heard_in(time, &listener, &sender);
+    let stalls = [Stall::Connect, Stall::Service, Stall::Read, Stall::Write].into_iter().cycle();
+    let _peers: Vec<_> = names[3..]
+        .iter()
+        .zip(stalls)
+        .take(20)
+        .map(|(name, stall)| {
+            let mut peer = Peer::on(name);
+            peer.stall(stall);
+            peer
+        })
+        .collect();
+    let honest = Device::start(&connectable(&names[2]), &clock);
+    let during = heard_in(time, &listener, &sender);
+    eprintln!("{} false peers: {during} packets heard in {} s, {before} without them", names.len() - 3, time.as_secs());
+    assert!(during * 10 >= before * 9, "{during} of {before}");
+    within(Duration::from_secs(240), "an honest one has its turn", || {
+        !listener.heard_of(&honest).is_empty() && !honest.heard_of(&listener).is_empty()
+    });
+}
