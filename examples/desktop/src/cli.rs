@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::check::CheckArgs;
 use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::keys::KeysCommand;
 use crate::commands::replay::ReplayArgs;
+use crate::commands::run::RunArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -17,8 +19,7 @@ NO_COLOR=1 switches colours off, as --color never does.";
 
 /// Contact tracing at a terminal.
 ///
-/// Vigie is contact tracing by Bluetooth as phones do it (Exposure Notification v1.2). Here files stand in the place of servers: nothing uses the
-/// network.
+/// Vigie is contact tracing by Bluetooth as phones do it (Exposure Notification v1.2). Files stand in the place of servers: nothing uses the network.
 #[derive(Debug, Parser)]
 #[command(name = "vigie", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     /// Radios, clocks and ways are simulated; keys, store, key list, matching and warning are the real ones. Truth is metres and minutes alone:
     /// within 2 m for 15 minutes is a contact, never within 5 m a stranger; what lies between is listed and not judged.
     Demo(DemoArgs),
+    Run(RunArgs),
+    Doctor(DoctorArgs),
     Replay(ReplayArgs),
     Check(CheckArgs),
     /// Hand out own keys; make key files, verify them, look into them

@@ -1,6 +1,6 @@
 //! `vigie`: contact tracing at a terminal.
 //!
-//! Ctrl-C ends it as any program: files are written under another name first, and a database survives everything.
+//! Ctrl-C ends it as any program: files are written under another name first, and a database survives everything. Only `vigie run` ends in order.
 
 mod capture;
 mod cli;
@@ -28,12 +28,14 @@ fn main() -> ExitCode {
         let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_writer(std::io::stderr).with_ansi(ansi).init();
     }
-    run(cli.command, &Output).unwrap_or_else(|e| failure::report(&e))
+    run(cli.command, cli.verbose, &Output).unwrap_or_else(|e| failure::report(&e))
 }
 
-fn run(command: Option<Command>, out: &Output) -> anyhow::Result<ExitCode> {
+fn run(command: Option<Command>, is_verbose: bool, out: &Output) -> anyhow::Result<ExitCode> {
     match command.unwrap_or_else(|| Command::Demo(DemoArgs::default())) {
         Command::Demo(args) => commands::demo::run(&args, out),
+        Command::Doctor(args) => commands::doctor::run(args, out),
+        Command::Run(args) => commands::run::run(args, is_verbose, out),
         Command::Replay(args) => commands::replay::run(args, out),
         Command::Check(args) => commands::check::run(args, out),
         Command::Keys(command) => commands::keys::run(command, out),

@@ -26,6 +26,11 @@ impl Output {
         anstream::stdout()
     }
 
+    /// Whether colours are wanted, and can be shown.
+    pub(crate) fn has_colors(&self) -> bool {
+        anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+    }
+
     /// For machines: one JSON document.
     pub(crate) fn json(&self, document: &impl Serialize) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
@@ -37,5 +42,16 @@ impl Output {
 /// Text from a file as it may be shown: on one line, without control characters, not longer than `limit` characters.
 pub(crate) fn shown(text: &str, limit: usize) -> String {
     let cut = if text.chars().nth(limit).is_some() { "..." } else { "" };
-    format!("{}{cut}", text.chars().take(limit).collect::<String>().escape_debug())
+    // Quotation marks harm nobody, and reasons are full of them.
+    let escaped = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
+    format!("{}{cut}", text.chars().take(limit).map(escaped).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn text_from_a_file_stays_on_its_line_and_drives_no_terminal() {
+        assert_eq!(super::shown("it's \"x\"\n\u{1b}[2J\u{202e}ü", 40), "it's \"x\"\\n\\u{1b}[2J\\u{202e}ü");
+        assert_eq!(super::shown("abcd", 3), "abc...");
+    }
 }

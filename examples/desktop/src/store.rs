@@ -1,9 +1,10 @@
 //! The store that a command works on.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use etcetera::BaseStrategy;
 use rand::SeedableRng;
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
@@ -13,6 +14,14 @@ use vigie::time::{Clock, Timestamp};
 use vigie::tracer::{Config, Event, Tracer};
 
 use crate::failure::{Advise, warn};
+
+/// The store of this user: `vigie/store.db` where the system keeps a user's data (`$XDG_DATA_HOME`, or `~/.local/share`, on Linux).
+pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
+    let system = etcetera::base_strategy::choose_native_strategy()
+        .context("the folder for the user's data is not known")
+        .advise("name a store: --store DB")?;
+    Ok(system.data_dir().join("vigie").join("store.db"))
+}
 
 /// Refuses a store that is not there: made by a slip of the pen, it would answer that nobody was met.
 pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
@@ -33,10 +42,14 @@ pub(crate) fn open(path: &Path, now: Timestamp) -> anyhow::Result<Store> {
     Ok(store)
 }
 
+/// A tracer on a store, with a radio. What it tells, of damage too, is left to whoever takes its events.
+pub(crate) fn open_tracing(config: Config, path: &Path, radio: Radio, clock: impl Clock + 'static) -> anyhow::Result<Tracer> {
+    Tracer::open(config, path, radio, clock, random_source()?).with_context(|| format!("{} cannot be used", path.display()))
+}
+
 /// A tracer on a store, without a radio.
 pub(crate) fn open_tracer(config: Config, path: &Path, clock: impl Clock + 'static) -> anyhow::Result<Tracer> {
-    let tracer = Tracer::open(config, path, Radio::default(), clock, random_source()?)
-        .with_context(|| format!("{} cannot be used", path.display()))?;
+    let tracer = open_tracing(config, path, Radio::default(), clock)?;
     while let Some(event) = tracer.next_event() {
         if let Event::StoreRecovered { own_keys, alerts } = event {
             tell_recovery(own_keys, alerts)?;

@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use vigie::encounters::calibration::CalibrationConfidence;
-use vigie::exposure::{Assessment, DailySummary, ExposureWindow, Infectiousness, RiskLevel, ScanInstance};
+use vigie::exposure::{Assessment, DailySummary, ExposureWindow, Infectiousness, ScanInstance};
 use vigie::time::{Clock, ManualClock, SystemClock, Timestamp};
 use vigie::tracer::{CheckReport, Config, FileReport, FileStatus};
 
+use super::calibration::confidence_name;
+use super::outcome::{advice, outcome, risk_name, status};
 use crate::failure::NO;
 use crate::keys_json::report_type_name;
-use crate::output::{BAD, CAUTION, GOOD, Output, QUIET};
+use crate::output::{Output, QUIET};
 use crate::progress::Progress;
 use crate::{files, store};
 
@@ -146,26 +147,14 @@ fn latest_packet(path: &Path) -> anyhow::Result<Timestamp> {
 
 fn write(to: &mut impl Write, report: &CheckReport) -> io::Result<()> {
     for file in &report.files {
-        let (path, keys) = (file.path.display(), file.keys);
-        match &file.status {
-            FileStatus::Matched { refused_keys: 0 } => writeln!(to, "{path}: {GOOD}matched{GOOD:#}, {keys} keys")?,
-            FileStatus::Matched { refused_keys } => {
-                writeln!(to, "{path}: {GOOD}matched{GOOD:#}, {keys} keys, {refused_keys} of them refused")?;
-            }
-            FileStatus::AlreadyMatched => writeln!(to, "{path}: {GOOD}matched before{GOOD:#}, {keys} keys")?,
-            FileStatus::Refused(error) => writeln!(to, "{path}: {BAD}refused{BAD:#}: {error}")?,
-            _ => writeln!(to, "{path}: {CAUTION}not finished{CAUTION:#}")?,
-        }
+        let (style, word, rest) = outcome(file);
+        writeln!(to, "{}: {style}{word}{style:#}{rest}", file.path.display())?;
     }
     let Assessment { explanation, risk_level, .. } = &report.assessment;
     for day in explanation {
         writeln!(to, "{day}")?;
     }
-    let (style, next) = match risk_level {
-        RiskLevel::None => (GOOD, "nothing needs to be done"),
-        RiskLevel::Low => (CAUTION, "nothing needs to be done: it was too short or too far for a contact; watch for symptoms"),
-        RiskLevel::High => (BAD, "this was a contact: keep away from others, and ask your health authority for a test"),
-    };
+    let (style, next) = advice(*risk_level);
     writeln!(to, "{style}risk: {}{style:#}", risk_name(*risk_level))?;
     writeln!(to, "{QUIET}next:{QUIET:#} {next}")
 }
@@ -184,12 +173,7 @@ impl From<&CheckReport> for Answer {
 
 impl From<&FileReport> for File {
     fn from(file: &FileReport) -> Self {
-        let (status, reason) = match &file.status {
-            FileStatus::Matched { .. } => ("matched", None),
-            FileStatus::AlreadyMatched => ("already_matched", None),
-            FileStatus::Refused(error) => ("refused", Some(error.to_string())),
-            _ => ("unfinished", None),
-        };
+        let (status, reason) = status(file);
         Self { path: file.path.display().to_string(), status, keys: file.keys, reason }
     }
 }
@@ -224,23 +208,5 @@ impl From<&DailySummary> for Day {
             score_sum: scores.score_sum,
             weighted_duration_sum_s: scores.weighted_duration_sum_s,
         }
-    }
-}
-
-fn risk_name(level: RiskLevel) -> &'static str {
-    match level {
-        RiskLevel::None => "none",
-        RiskLevel::Low => "low",
-        RiskLevel::High => "high",
-    }
-}
-
-/// How a confidence is written for people and in JSON.
-pub(super) fn confidence_name(confidence: CalibrationConfidence) -> &'static str {
-    match confidence {
-        CalibrationConfidence::Lowest => "lowest",
-        CalibrationConfidence::Low => "low",
-        CalibrationConfidence::Medium => "medium",
-        CalibrationConfidence::High => "high",
     }
 }

@@ -1,6 +1,10 @@
-//! One file for each thing that can be asked.
+//! One file for each thing that can be asked, and what several of them share.
 
+mod calibration;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod keys;
+mod outcome;
 pub(crate) mod replay;
+pub(crate) mod run;

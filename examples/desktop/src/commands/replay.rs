@@ -9,16 +9,16 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use vigie::beacon::ServiceUuid;
-use vigie::encounters::calibration::{Basis, Calibration, CalibrationTable};
+use vigie::encounters::calibration::Calibration;
 use vigie::radio::Sighting;
 use vigie::time::{Clock, ManualClock, Timestamp};
 use vigie::tracer::{Config, Tracer};
 
-use super::check::confidence_name;
+use super::calibration::{Calibrated, CalibrationArgs};
 use crate::capture::{Capture, CaptureError, CaptureStats, Skipped};
 use crate::failure::warn;
 use crate::files;
-use crate::output::{CAUTION, GOOD, Output, QUIET, shown};
+use crate::output::{CAUTION, GOOD, Output, QUIET};
 use crate::progress::Progress;
 use crate::store;
 
@@ -63,13 +63,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "UUID", default_value_t)]
     service_uuid: ServiceUuid,
 
-    /// The phone that recorded: its model, or manufacturer/model
-    #[arg(long, value_name = "MODEL", requires = "calibration")]
-    model: Option<String>,
-
-    /// The calibration table in which to look it up
-    #[arg(long, value_name = "CSV", requires = "model")]
-    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
 
     /// Print one JSON document
     #[arg(long)]
@@ -107,18 +102,9 @@ struct Answer {
     warning: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Calibrated {
-    model: String,
-    found: &'static str,
-    rssi_correction_db: i8,
-    transmit_power_dbm: i8,
-    confidence: &'static str,
-}
-
 /// Replays it.
 pub(crate) fn run(args: ReplayArgs, out: &Output) -> anyhow::Result<ExitCode> {
-    let (calibration, calibrated) = calibration(&args)?;
+    let (calibration, calibrated) = args.calibration.load()?;
     let file = files::open(&args.capture)?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let reader = Progress::of_bytes(bytes, "replaying").reading(file);
@@ -167,25 +153,6 @@ pub(crate) fn run(args: ReplayArgs, out: &Output) -> anyhow::Result<ExitCode> {
         answer.write(&mut out.text(), args.service_uuid)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn calibration(args: &ReplayArgs) -> anyhow::Result<(Calibration, Option<Calibrated>)> {
-    let (Some(path), Some(model)) = (&args.calibration, &args.model) else { return Ok((Calibration::default(), None)) };
-    let table =
-        CalibrationTable::from_csv(files::open(path)?).with_context(|| format!("{} is no calibration table", path.display()))?;
-    let (calibration, basis) = table.lookup_with_basis(model);
-    let calibrated = Calibrated {
-        model: model.clone(),
-        found: match basis {
-            Basis::Model => "model",
-            Basis::Manufacturer => "manufacturer",
-            _ => "default",
-        },
-        rssi_correction_db: calibration.rssi_correction,
-        transmit_power_dbm: calibration.transmit_power,
-        confidence: confidence_name(calibration.confidence),
-    };
-    Ok((calibration, Some(calibrated)))
 }
 
 impl Player {
@@ -266,14 +233,7 @@ impl Answer {
             writeln!(to, "  skipped         {count} {what}")?;
         }
         if let Some(calibrated) = &self.calibration {
-            let Calibrated { rssi_correction_db: correction, transmit_power_dbm: power, confidence, .. } = calibrated;
-            let model = shown(&calibrated.model, 60);
-            let basis = match calibrated.found {
-                "model" => model,
-                "manufacturer" => format!("{model} is not in the table, its manufacturer's mean"),
-                _ => format!("{model} is not in the table, the mean of all models"),
-            };
-            writeln!(to, "  calibration     {basis}: {correction:+} dB, sends with {power} dBm, confidence {confidence}")?;
+            writeln!(to, "  calibration     {calibrated}")?;
         }
         if self.read.frames == 0 && self.read.skipped.other_advertisements > 0 {
             let phones = ServiceUuid::EXPOSURE_NOTIFICATION;

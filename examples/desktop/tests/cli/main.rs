@@ -1,11 +1,13 @@
-//! The program as a user runs it: the town in `demo`, key files in `keys`, recorded traffic in `traffic`.
+//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
 mod demo;
+mod doctor;
 mod keys;
+mod run;
 mod traffic;
 
 use std::fs;

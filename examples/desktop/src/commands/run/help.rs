@@ -1,0 +1,68 @@
+//! What `vigie run --help` says below the options.
+
+const FOLDERS: &str = "\
+Without --store it is vigie/store.db in the folder for the user's data: $XDG_DATA_HOME or ~/.local/share on Linux, ~/Library/Application Support \
+on macOS, %APPDATA% on Windows. It is made where there is none, for its owner alone.
+
+Examples:
+
+  vigie run
+  vigie run --keys incoming --public-key public.pem
+  vigie run --adapter hci0 --advertise-adapter hci1 --continuous --plain
+
+Exit codes: 0 ended by q, Ctrl-C, SIGTERM or SIGHUP and everything is written, 2 not started, or not everything is written";
+
+const VIEW: &str = "\
+Where there is a terminal it is filled with the state of radio and keys, who is near with the strength over time, exposures with what made them, \
+and messages. q, Esc or Ctrl-C quits, p pauses and goes on, ? explains and shows everything in full. Without a terminal, and with --plain, a line \
+is printed when something changes, and a summary at most once a minute.
+
+A device is shown by a running number, and has another one whenever it changes its identifier. How near it is follows from the attenuation of its \
+signal, in the steps immediate, near, medium and far of the exposure configuration; it can be wrong by 20 dB.
+
+A key file in the folder of --keys is taken when it has stopped changing, once, and again when it has changed. Names that begin with a dot are \
+passed over. A file that is not valid is told with the reason, and blocks no other.";
+
+const EVENTS: &str = "\
+Events of --json, one object a line, each with `event` and `time` (RFC 3339, UTC). Devices are running numbers; no identifier, key or address is \
+in any. Fields in [] may be null.
+
+  started             version, [adapter], [advertise_adapter], service_uuid, is_connectable,
+                      is_continuous, store, [keys]
+  tracing_changed     tracing: running, paused or stopped
+  identifier_changed  is_new_key
+  radio_failed        reason
+  radio_resumed
+  radio_limited       limits: what works less well than it should, in words; may be empty
+  device_appeared     device, nearness (immediate, near, medium or far), attenuation_db, rssi_dbm
+  device_gone         device
+  devices_changed     appeared, gone, near: in place of the two above where many change at once
+  clock_jumped        expected, found: what the clock should have shown, and what it showed
+  key_file            file, status (matched, already_matched, refused or unfinished), keys,
+                      [reason]
+  keys_failed         reason: the folder cannot be read, or its files not be checked
+  keys_resumed
+  exposures           risk_level (none, low or high), days: each with date, risk_level, minutes,
+                      nearness, explanation, and cause with report_types, weighted_minutes,
+                      [least_attenuation_db], [most_attenuation_db]
+  alert_raised        date, risk_level
+  alert_withdrawn     date
+  store_recovered     own_keys, alerts: what was saved of a damaged store
+  store_failed        reason
+  status              at most once a minute: tracing, is_sending, is_listening, [radio_problem],
+                      [seconds_to_next_identifier], devices (each as in device_appeared),
+                      encounters_today, encounters, own_keys, key_files_matched,
+                      key_files_refused, risk_level
+  stopping            what was heard is being written
+  stopped             encounters_today, encounters, own_keys, store; the last line, when all is
+                      written";
+
+/// For `-h`.
+pub(super) fn short() -> String {
+    format!("{FOLDERS}\n\n--help also explains the view and the events of --json.")
+}
+
+/// For `--help`.
+pub(super) fn long() -> String {
+    format!("{VIEW}\n\n{EVENTS}\n\n{FOLDERS}")
+}

@@ -1,0 +1,219 @@
+//! The tracer at work, and the threads that bring [`News`] of it. Nothing here draws or prints, so that nothing here waits for a terminal.
+//!
+//! ```text
+//! "vigie"         the driver: steps the tracer
+//! "vigie-status"  asks how it stands, passes its events on, pauses and resumes it
+//! "vigie-keys"    looks into the folder with key files, and checks what is new
+//! ```
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use vigie::time::{Clock, SystemClock};
+use vigie::tracer::{Driver, Status, Tracer, TracerError, Tracing};
+
+use super::key_folder::{KeyFolder, LOOK};
+use super::model::News;
+use super::nearby::{self, Nearby};
+use super::notice::Notice;
+
+/// How often it is asked how it stands, where no event comes before.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// News that wait for a terminal which does not take them; then the threads wait, the tracer does not.
+const MAX_WAITING: usize = 256;
+
+/// Files that are matched with one look at what was heard.
+const FILES_AT_ONCE: usize = 64;
+
+/// Progress of a check is told this often.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// A tracer that runs.
+pub(super) struct Live {
+    tracer: Arc<Tracer>,
+    /// `None` once it has ended.
+    driver: Option<Driver>,
+    threads: Vec<JoinHandle<()>>,
+    ends: Arc<AtomicBool>,
+    news: Option<Receiver<News>>,
+    wishes: Sender<Wish>,
+}
+
+/// What the user asks of the tracer.
+enum Wish {
+    PauseOrResume,
+}
+
+impl Live {
+    /// Starts tracing.
+    pub(super) fn start(tracer: Tracer, nearby: Arc<Mutex<Nearby>>, keys: Option<&Path>) -> anyhow::Result<Self> {
+        let tracer = Arc::new(tracer);
+        let (to, news) = sync_channel(MAX_WAITING);
+        let (wishes, wished) = channel();
+        let driver = Driver::spawn(Arc::clone(&tracer)).context("tracing cannot be started")?;
+        let mut live = Self { tracer, driver: Some(driver), threads: Vec::new(), ends: Arc::default(), news: Some(news), wishes };
+        live.tracer.start();
+        let watch = Watch { tracer: Arc::clone(&live.tracer), nearby, ends: Arc::clone(&live.ends), to: to.clone() };
+        live.spawn("vigie-status", move || watch.run(&wished))?;
+        if let Some(folder) = keys.map(KeyFolder::new) {
+            let checker = Checker { tracer: Arc::clone(&live.tracer), folder, ends: Arc::clone(&live.ends), to };
+            live.spawn("vigie-keys", move || checker.run())?;
+        }
+        Ok(live)
+    }
+
+    /// The next news, waited for at most `patience`.
+    pub(super) fn news(&self, patience: Duration) -> Option<News> {
+        self.news.as_ref()?.recv_timeout(patience).ok()
+    }
+
+    /// Pauses what runs, resumes what is paused. The radio may take some seconds, so that it is done elsewhere.
+    pub(super) fn pause_or_resume(&self) {
+        // Where the thread has ended, tracing has, too.
+        let _ = self.wishes.send(Wish::PauseOrResume);
+    }
+
+    /// Ends tracing, writes what was heard, closes the store, and says how it stood.
+    pub(super) fn finish(mut self) -> Result<Status, TracerError> {
+        self.end_threads();
+        let stopped = self.tracer.stop();
+        self.driver = None;
+        stopped?;
+        self.tracer.status()
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let thread = thread::Builder::new().name(name.into()).spawn(work).context("the system gives no thread")?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn end_threads(&mut self) {
+        self.ends.store(true, Ordering::Release);
+        // Whoever waits for room in the channel goes on with an error.
+        self.news = None;
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // A panic was told by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.end_threads();
+    }
+}
+
+/// Asks how the tracer stands.
+struct Watch {
+    tracer: Arc<Tracer>,
+    nearby: Arc<Mutex<Nearby>>,
+    ends: Arc<AtomicBool>,
+    to: SyncSender<News>,
+}
+
+impl Watch {
+    /// Until it is to end, or nobody wants to know.
+    fn run(self, wished: &Receiver<Wish>) {
+        let mut assessed_on = None;
+        while !self.ends.load(Ordering::Acquire) {
+            // What is too old for a risk changes at midnight.
+            let today = SystemClock.now().date();
+            let mut news: Vec<_> = wished.try_iter().filter_map(|Wish::PauseOrResume| self.pause_or_resume().err()).collect();
+            if assessed_on.replace(today) != Some(today) {
+                news.push(self.tracer.assessment().map_or_else(failed, |assessment| News::Assessed(Box::new(assessment))));
+            }
+            news.extend(self.events());
+            let devices = || nearby::lock(&self.nearby).devices(SystemClock.now());
+            news.push(self.tracer.status().map_or_else(failed, |status| News::Seen(Box::new(status), devices())));
+            if news.into_iter().any(|news| self.to.send(news).is_err()) {
+                return;
+            }
+        }
+    }
+
+    fn events(&self) -> Vec<News> {
+        let mut events: Vec<_> = self.tracer.wait_event(BEAT).into_iter().collect();
+        events.extend(std::iter::from_fn(|| self.tracer.next_event()));
+        if events.iter().any(|event| matches!(event, vigie::tracer::Event::ClockJumped(_))) {
+            nearby::lock(&self.nearby).clear();
+        }
+        events.into_iter().map(News::Told).collect()
+    }
+
+    fn pause_or_resume(&self) -> Result<(), News> {
+        match self.tracer.status().map_err(failed)?.tracing {
+            Tracing::Paused => self.tracer.resume(),
+            _ => self.tracer.pause().map_err(failed)?,
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: TracerError) -> News {
+    News::StoreFailed(Notice::because(error))
+}
+
+/// Checks key files as they come.
+struct Checker {
+    tracer: Arc<Tracer>,
+    folder: KeyFolder,
+    ends: Arc<AtomicBool>,
+    to: SyncSender<News>,
+}
+
+impl Checker {
+    fn run(mut self) {
+        while !self.ends.load(Ordering::Acquire) {
+            if self.look().is_break() {
+                return;
+            }
+            thread::park_timeout(LOOK);
+        }
+    }
+
+    /// Breaks where nobody wants to know any more.
+    fn look(&mut self) -> ControlFlow<()> {
+        let look = match self.folder.look() {
+            Ok(look) => look,
+            Err(error) => {
+                return self.send(News::KeysFailed(Some(Notice::because(format!("the folder cannot be read: {error}")))));
+            }
+        };
+        let mut problem = look
+            .is_crowded
+            .then(|| "there are too many files in the folder, and some are not looked at; move old ones away".to_owned());
+        for files in look.ready.chunks(FILES_AT_ONCE) {
+            let mut told = Instant::now();
+            let checked = self.tracer.check(files, |at| {
+                if told.elapsed() >= PROGRESS && at.keys > 0 {
+                    told = Instant::now();
+                    // Whether it is still wanted is seen below.
+                    let _ = self.to.send(News::Checking { keys_done: at.keys_done, keys: at.keys });
+                }
+                if self.ends.load(Ordering::Acquire) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match checked {
+                Ok(report) => self.send(News::Checked(Box::new(report)))?,
+                Err(error) => {
+                    self.folder.put_back(files);
+                    problem = Some(Notice::because(error));
+                }
+            }
+        }
+        self.send(News::KeysFailed(problem))
+    }
+
+    fn send(&self, news: News) -> ControlFlow<()> {
+        self.to.send(news).map_or(ControlFlow::Break(()), ControlFlow::Continue)
+    }
+}
