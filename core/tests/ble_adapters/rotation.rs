@@ -48,10 +48,12 @@ fn identifier_and_address_change_together_while_all_scan() {
     let sent = || devices.iter().map(|device| device.sent().len()).sum::<usize>();
     let wanted = rotations() + devices.len();
     within(Duration::from_secs(60 + 25 * (wanted / devices.len()) as u64), "they rotate", || sent() >= wanted);
+    // The latest of each device may be so new that nobody has seen it.
+    let expected = sent() - devices.len();
     let seen = assert_unlinkable(&sniffer.reports());
     eprintln!("{} identifiers sent, {seen} seen on the air", sent());
     for device in &devices {
         eprintln!("{} sent, {:?}", device.sent().len(), device.status());
     }
-    assert!(seen * 100 >= sent() * 95, "what was not seen was not watched");
+    assert!(seen * 100 >= expected * 95, "what was not seen was not watched");
 }
