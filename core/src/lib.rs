@@ -12,6 +12,7 @@ pub mod diagnosis;
 pub mod matching;
 pub mod exposure;
 pub mod store;
+pub mod courier;
 pub mod tracer;
 
 /// The programs in the README are compiled and run with the tests.
