@@ -43,10 +43,12 @@ enum Step {
     TruncateLog = 2,
 }
 
-const TABLES: [&str; 7] = ["own_keys", "encounters", "contacts", "exposures", "alerts", "files", "calibrations"];
+const TABLES: [&str; 9] =
+    ["own_keys", "encounters", "contacts", "exposures", "alerts", "files", "calibrations", "outbox", "notes"];
 
 impl Store {
-    /// Erases for good what is older than 14 whole days, or more than a day younger than `now`, left by a clock that was wrong: own keys, encounters, exposures, alerts, marks of files, and databases set aside.
+    /// Erases for good what is older than 14 whole days, or more than a day younger than `now`, left by a clock that was wrong: own keys, encounters, exposures, alerts,
+    /// marks of files, reports, and databases set aside.
     /// Goes on with an earlier erasure that is pending.
     ///
     /// # Errors
@@ -148,7 +150,7 @@ fn delete_expired(tx: &Transaction, now: Timestamp, kept: &RangeInclusive<Timest
             deleted += tx.execute("DELETE FROM own_keys WHERE id = ?", [id])?;
         }
     }
-    for (table, column) in [("encounters", "time"), ("contacts", "time"), ("files", "marked_at")] {
+    for (table, column) in [("encounters", "time"), ("contacts", "time"), ("files", "marked_at"), ("outbox", "made_at")] {
         let outside = format!("DELETE FROM {table} WHERE {column} NOT BETWEEN ? AND ?");
         deleted += tx.execute(&outside, [kept.start().unix_ms(), kept.end().unix_ms()])?;
     }

@@ -8,9 +8,10 @@ CREATE TABLE exposures (
 ) STRICT, WITHOUT ROWID;
 
 -- What was heard of them, without the identifiers.
+-- time: of the first packet
 CREATE TABLE contacts (
     exposure       BLOB NOT NULL REFERENCES exposures ON DELETE CASCADE,
-    time           INTEGER NOT NULL,                                -- of the first packet
+    time           INTEGER NOT NULL,
     measured_by    INTEGER NOT NULL CHECK (measured_by IN (0, 1)),
     packets        BLOB NOT NULL CHECK (length(packets) >= 1),
     transmit_power INTEGER NOT NULL CHECK (transmit_power BETWEEN -128 AND 127),

@@ -1,4 +1,5 @@
-//! Everything that is kept, in one SQLite database: own keys, encounters, exposures, alerts, and how far key files have been matched.
+//! Everything that is kept, in one SQLite database: own keys, encounters, exposures, alerts, how far key files have been
+//! matched, and what is on its way to servers.
 //!
 //! The store keeps and gives back; it decides nothing, except how long. What it promises:
 //!
@@ -19,6 +20,7 @@ mod exposures;
 mod files;
 mod look;
 mod open;
+mod outbox;
 mod own_keys;
 mod salvage;
 mod schema;
@@ -34,6 +36,7 @@ pub use error::StoreError;
 pub use exposures::FileProgress;
 pub use look::Look;
 pub use open::Opened;
+pub use outbox::{Changes, OutboxEntry};
 
 /// An open database. Dropping it closes it.
 pub struct Store {

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::files::{self, Found, Lock};
 use super::salvage::Salvage;
-use super::{Store, StoreError, StoreSecret, encounters, erasure, exposures, own_keys, schema, transact};
+use super::{Store, StoreError, StoreSecret, encounters, erasure, exposures, outbox, own_keys, schema, transact};
 use crate::time::Timestamp;
 
 /// How long another program's lock is waited for. Long enough for one that copies the database, short enough for a person who waits.
@@ -267,6 +267,9 @@ pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
     if schema::version(conn)? > 1 {
         exposures::read(conn)?;
         exposures::read_alerts(conn)?;
+    }
+    if schema::version(conn)? > 2 {
+        outbox::read_into(conn, &mut Vec::new())?;
     }
     Ok(())
 }

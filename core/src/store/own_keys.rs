@@ -47,15 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then no key has ended.
     pub fn keep_release(&mut self, release: &Release) -> Result<(), StoreError> {
-        self.write(|tx| {
-            for key in &release.keys {
-                tx.prepare_cached("UPDATE own_keys SET rolling_period = min(rolling_period, ?) WHERE key = ?")?
-                    .execute(params![key.rolling_period(), key.as_bytes()])?;
-            }
-            let Some(successor) = &release.successor else { return Ok(()) };
-            let is_kept = tx.prepare_cached("SELECT 1 FROM own_keys WHERE key = ?")?.exists([successor.as_bytes()])?;
-            if is_kept { Ok(()) } else { insert(tx, &OwnKey { key: successor.clone(), highest_sent: None }) }
-        })
+        self.write(|tx| write_release(tx, release))
     }
 }
 
@@ -79,6 +71,16 @@ pub(super) fn read_into(conn: &Connection, order: &str, keys: &mut Vec<(i64, Own
         keys.push((row.get(0)?, decode(row)?));
     }
     Ok(())
+}
+
+pub(super) fn write_release(tx: &Transaction, release: &Release) -> Result<(), StoreError> {
+    for key in &release.keys {
+        tx.prepare_cached("UPDATE own_keys SET rolling_period = min(rolling_period, ?) WHERE key = ?")?
+            .execute(params![key.rolling_period(), key.as_bytes()])?;
+    }
+    let Some(successor) = &release.successor else { return Ok(()) };
+    let is_kept = tx.prepare_cached("SELECT 1 FROM own_keys WHERE key = ?")?.exists([successor.as_bytes()])?;
+    if is_kept { Ok(()) } else { insert(tx, &OwnKey { key: successor.clone(), highest_sent: None }) }
 }
 
 pub(super) fn insert(tx: &Transaction, own: &OwnKey) -> Result<(), StoreError> {

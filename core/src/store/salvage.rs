@@ -1,11 +1,12 @@
-//! What is carried over from a damaged database into its replacement: own keys and alerts, and what gives the alerts their meaning, as far as
-//! it can be read. Encounters and marks of files are left behind: tracing starts anew.
+//! What is carried over from a damaged database into its replacement: own keys and alerts, what gives the alerts their meaning, and reports that
+//! are on their way, as far as it can be read. Encounters and what is known of key files are left behind: tracing starts anew.
 
 use std::path::Path;
 
 use rand_core::CryptoRng;
 use rusqlite::{Connection, Transaction};
 
+use super::outbox::{self, OutboxEntry};
 use super::{ClockState, StoreError, StoreSecret, exposures, open, own_keys, read_clock_state, read_secret, write_clock_state};
 use crate::exposure::{Alert, Exposure};
 use crate::keys::schedule::OwnKey;
@@ -17,12 +18,22 @@ pub(super) struct Salvage {
     own_keys: Vec<OwnKey>,
     alerts: Vec<Alert>,
     exposures: Vec<Exposure>,
+    outbox: Vec<OutboxEntry>,
+    notes: Vec<(String, Vec<u8>)>,
 }
 
 impl Salvage {
     /// The beginning of a store that comes after none.
     pub(super) fn nothing(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        Self { secret: StoreSecret::generate(rng), clock: None, own_keys: Vec::new(), alerts: Vec::new(), exposures: Vec::new() }
+        Self {
+            secret: StoreSecret::generate(rng),
+            clock: None,
+            own_keys: Vec::new(),
+            alerts: Vec::new(),
+            exposures: Vec::new(),
+            outbox: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Reads what can be read of a damaged database, row by row.
@@ -40,6 +51,8 @@ impl Salvage {
             own_keys: own_keys(&conn)?,
             alerts: partly(|alerts| exposures::read_alerts_into(&conn, alerts))?,
             exposures: partly(|exposures| exposures::read_into(&conn, exposures))?,
+            outbox: partly(|entries| outbox::read_into(&conn, entries))?,
+            notes: partly(|notes| outbox::read_notes_into(&conn, notes))?,
         })
     }
 
@@ -50,7 +63,9 @@ impl Salvage {
         }
         self.own_keys.iter().try_for_each(|own| own_keys::insert(tx, own))?;
         self.alerts.iter().try_for_each(|alert| exposures::write_alert(tx, alert))?;
-        self.exposures.iter().try_for_each(|exposure| exposures::write(tx, exposure))
+        self.exposures.iter().try_for_each(|exposure| exposures::write(tx, exposure))?;
+        self.outbox.iter().try_for_each(|entry| outbox::insert(tx, entry))?;
+        self.notes.iter().try_for_each(|(name, content)| outbox::write_note(tx, name, content))
     }
 }
 

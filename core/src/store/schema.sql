@@ -1,14 +1,19 @@
--- The newest schema (version 2). Times are milliseconds since 1 January 1970, intervals and days are counted from there as well.
+-- The newest schema (version 3). What stands inside a statement is in the database: all of it fits into the first page, so that damage elsewhere
+-- costs no table its definition. Times are milliseconds since 1 January 1970, intervals and days are counted from there as well.
 
 -- One row: what the store knows of itself.
+-- secret: names exposures without their keys
+-- clock_ahead_ms: both while erasure waits: time/watch.rs
+-- erasure: what an erasure has still to do: erasure.rs
+-- recovered_at: seconds; set until the app was told
 CREATE TABLE state (
     id                  INTEGER PRIMARY KEY CHECK (id = 1),
-    secret              BLOB NOT NULL CHECK (length(secret) = 32),  -- names exposures without their keys
+    secret              BLOB NOT NULL CHECK (length(secret) = 32),
     clock_last_seen     INTEGER,
-    clock_ahead_ms      INTEGER,                                    -- both while erasure waits: time/watch.rs
+    clock_ahead_ms      INTEGER,
     clock_doubted_since INTEGER,
-    erasure             INTEGER NOT NULL DEFAULT 0,                  -- what an erasure has still to do: erasure.rs
-    recovered_at        INTEGER                                     -- seconds; set until the app was told
+    erasure             INTEGER NOT NULL DEFAULT 0,
+    recovered_at        INTEGER
 ) STRICT;
 
 -- Keys of this device, in the order in which they were made.
@@ -30,13 +35,17 @@ CREATE TABLE calibrations (
 ) STRICT;
 
 -- What one scan heard of one identifier. No index: the matcher reads all of it, and a row of one packet is 42 bytes.
+-- time: of the first packet
+-- packets: codec.rs
+-- since_scan: seconds
+-- measured_by: us, peer
 CREATE TABLE encounters (
     id           INTEGER PRIMARY KEY,
     frame        BLOB NOT NULL CHECK (length(frame) = 20),
-    time         INTEGER NOT NULL,                                  -- of the first packet
-    packets      BLOB NOT NULL CHECK (length(packets) >= 1),        -- codec.rs
-    since_scan   INTEGER CHECK (since_scan BETWEEN 0 AND 65535),    -- seconds
-    measured_by  INTEGER NOT NULL CHECK (measured_by IN (0, 1)),    -- us, peer
+    time         INTEGER NOT NULL,
+    packets      BLOB NOT NULL CHECK (length(packets) >= 1),
+    since_scan   INTEGER CHECK (since_scan BETWEEN 0 AND 65535),
+    measured_by  INTEGER NOT NULL CHECK (measured_by IN (0, 1)),
     calibration  INTEGER NOT NULL REFERENCES calibrations
 ) STRICT;
 
@@ -48,9 +57,10 @@ CREATE TABLE exposures (
 ) STRICT, WITHOUT ROWID;
 
 -- What was heard of them, without the identifiers.
+-- time: of the first packet
 CREATE TABLE contacts (
     exposure       BLOB NOT NULL REFERENCES exposures ON DELETE CASCADE,
-    time           INTEGER NOT NULL,                                -- of the first packet
+    time           INTEGER NOT NULL,
     measured_by    INTEGER NOT NULL CHECK (measured_by IN (0, 1)),
     packets        BLOB NOT NULL CHECK (length(packets) >= 1),
     transmit_power INTEGER NOT NULL CHECK (transmit_power BETWEEN -128 AND 127),
@@ -74,4 +84,20 @@ CREATE TABLE files (
     keys_done INTEGER NOT NULL CHECK (keys_done >= 0),
     complete  INTEGER NOT NULL CHECK (complete IN (0, 1)),
     marked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Operations on their way to a server, and what became of them; inside: courier/report. Ids are random: an app may hold one for long.
+-- No more is due where `due` is NULL.
+CREATE TABLE outbox (
+    id       INTEGER PRIMARY KEY,
+    made_at  INTEGER NOT NULL,
+    due      INTEGER,
+    attempts INTEGER NOT NULL,
+    content  BLOB NOT NULL
+) STRICT;
+
+-- What else the courier remembers, by name: how servers answered, key lists, the revision token.
+CREATE TABLE notes (
+    name    TEXT PRIMARY KEY,
+    content BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;

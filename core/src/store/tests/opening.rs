@@ -225,7 +225,7 @@ fn a_header_that_the_log_repairs_is_ours() {
     let (_dir, path) = place();
     let mut store = open(&path);
     store.set_clock_state(ClockState { last_seen: NOW, doubt: None }).unwrap();
-    store.conn.execute_batch("PRAGMA user_version = 2; VACUUM").unwrap();
+    store.conn.execute_batch(&format!("PRAGMA user_version = {}; VACUUM", schema::VERSION)).unwrap();
     let (mut main, log) = (fs::read(&path).unwrap(), fs::read(files::sibling(&path, "-wal")).unwrap());
     drop(store);
     main[..512].fill(0xA5);

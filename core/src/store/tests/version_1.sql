@@ -1,14 +1,17 @@
 -- Version 1, as it was: for the test of the migrations. Times are milliseconds since 1 January 1970, intervals and days are counted from there as well.
 
 -- One row: what the store knows of itself.
+-- secret: names exposures without their keys
+-- erasure: what an erasure has still to do: erasure.rs
+-- recovered_at: seconds; set until the app was told
 CREATE TABLE state (
     id                  INTEGER PRIMARY KEY CHECK (id = 1),
-    secret              BLOB NOT NULL CHECK (length(secret) = 32),  -- names exposures without their keys
+    secret              BLOB NOT NULL CHECK (length(secret) = 32),
     clock_last_seen     INTEGER,
     clock_ahead_ms      INTEGER,
     clock_doubted_since INTEGER,
-    erasure             INTEGER NOT NULL DEFAULT 0,                  -- what an erasure has still to do: erasure.rs
-    recovered_at        INTEGER                                     -- seconds; set until the app was told
+    erasure             INTEGER NOT NULL DEFAULT 0,
+    recovered_at        INTEGER
 ) STRICT;
 
 -- Keys of this device, in the order in which they were made.
@@ -30,13 +33,17 @@ CREATE TABLE calibrations (
 ) STRICT;
 
 -- What one scan heard of one identifier. No index: the matcher reads all of it, and a row of one packet is 42 bytes.
+-- time: of the first packet
+-- packets: codec.rs
+-- since_scan: seconds
+-- measured_by: us, peer
 CREATE TABLE encounters (
     id           INTEGER PRIMARY KEY,
     frame        BLOB NOT NULL CHECK (length(frame) = 20),
-    time         INTEGER NOT NULL,                                  -- of the first packet
-    packets      BLOB NOT NULL CHECK (length(packets) >= 1),        -- codec.rs
-    since_scan   INTEGER CHECK (since_scan BETWEEN 0 AND 65535),    -- seconds
-    measured_by  INTEGER NOT NULL CHECK (measured_by IN (0, 1)),    -- us, peer
+    time         INTEGER NOT NULL,
+    packets      BLOB NOT NULL CHECK (length(packets) >= 1),
+    since_scan   INTEGER CHECK (since_scan BETWEEN 0 AND 65535),
+    measured_by  INTEGER NOT NULL CHECK (measured_by IN (0, 1)),
     calibration  INTEGER NOT NULL REFERENCES calibrations
 ) STRICT;
 
