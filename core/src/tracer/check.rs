@@ -39,6 +39,8 @@ pub struct FileReport {
     pub status: FileStatus,
     /// Keys in it; 0 where it was refused.
     pub keys: u64,
+    /// Until when it reaches, as it says itself; `None` where it was refused.
+    pub until: Option<Timestamp>,
 }
 
 /// What became of one file.
@@ -111,15 +113,18 @@ impl Tracer {
                 goes_on &= !is_stopped && !self.ends_check.load(Ordering::Acquire);
                 goes_on
             };
-            let (status, keys) = if !told(0, 0) {
-                (FileStatus::Unfinished, 0)
+            let (status, keys, until) = if !told(0, 0) {
+                (FileStatus::Unfinished, 0, None)
             } else {
                 match open(path).and_then(|export| export.verify(&self.config.authority_keys)) {
-                    Ok(export) => (self.match_export(&matcher, &export, &mut told, now)?, export.key_count() as u64),
-                    Err(error) => (FileStatus::Refused(error), 0),
+                    Ok(export) => {
+                        let status = self.match_export(&matcher, &export, &mut told, now)?;
+                        (status, export.key_count() as u64, Some(export.summary().header.end))
+                    }
+                    Err(error) => (FileStatus::Refused(error), 0, None),
                 }
             };
-            reports.push(FileReport { path: path.to_path_buf(), status, keys });
+            reports.push(FileReport { path: path.to_path_buf(), status, keys, until });
         }
         Ok(CheckReport { files: reports, assessment: self.update_alerts(now)? })
     }

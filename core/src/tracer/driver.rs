@@ -1,7 +1,7 @@
-//! Drives a tracer in real time: one thread, the only place of the library that waits.
+//! Drives a tracer in real time: one thread for radio and store, one for servers. The only place of the library that waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::{Tracer, TracerError, lock};
 /// After a failure of the store the next step comes this much later.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A running thread; dropping it ends the thread after the step that it is at, and silences the radio. Another driver goes on.
+/// Two running threads; dropping it ends them after the step that they are at, and silences the radio. A request that waits for its server is not
+/// waited for: its answer is taken when it comes, or the request is repeated another time.
 #[derive(Debug)]
 pub struct Driver {
     tracer: Arc<Tracer>,
@@ -32,6 +33,13 @@ impl Driver {
                 move || run(&tracer, &ends)
             })
             .map_err(TracerError::Thread)?;
+        std::thread::Builder::new()
+            .name("vigie-courier".into())
+            .spawn({
+                let (tracer, ends) = (Arc::downgrade(&tracer), Arc::clone(&ends));
+                move || correspond(&tracer, &ends)
+            })
+            .map_err(TracerError::Thread)?;
         Ok(Self { tracer, ends, thread: Some(thread) })
     }
 }
@@ -40,6 +48,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
         self.tracer.wake();
+        self.tracer.wake_correspondence();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was told by the panic hook; nothing is left to do with it here.
             let _ = thread.join();
@@ -64,6 +73,17 @@ fn run(tracer: &Tracer, ends: &AtomicBool) {
             RETRY
         });
         tracer.sleep(wait);
+    }
+}
+
+/// The thread is not waited for, so it asks each time whether there is still a tracer.
+fn correspond(tracer: &Weak<Tracer>, ends: &AtomicBool) {
+    while let Some(tracer) = tracer.upgrade().filter(|_| !ends.load(Ordering::Acquire)) {
+        let wait = tracer.correspond().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was to be sent is tried again");
+            RETRY
+        });
+        tracer.sleep_until_correspondence(wait);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Tracing;
+use crate::courier::News;
 use crate::exposure::Alert;
 use crate::radio::RadioError;
 use crate::time::ClockJump;
@@ -39,6 +40,8 @@ pub enum Event {
         /// Alerts that were salvaged.
         alerts: usize,
     },
+    /// Something came of an answer of a server.
+    Courier(News),
     /// Everything was erased.
     Erased,
 }

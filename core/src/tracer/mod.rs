@@ -1,15 +1,17 @@
 //! The front door: everything an app needs, tied together. What is right is said by the modules that own the matter; here it is done, in order.
 //!
 //! A [`Tracer`] does nothing by itself. [`Tracer::step`] does what is due and says when it wants to be called again: a simulation calls it from
-//! its own loop, and an app starts a [`Driver`], one thread that calls it in real time. All methods can be called from any thread.
+//! its own loop, and an app starts a [`Driver`], which calls it in real time. [`Tracer::correspond`] does the same for servers. All methods can be
+//! called from any thread.
 //!
 //! ```text
 //!            rotate: keys -> store (durable) -> radio            check: file -> verify -> match -> exposures -> alerts
-//! step  ---> scan:   radio -> encounters -> store          app ---> release_keys, status, next_event, erase_everything
-//!            erase:  what is older than 14 days
+//! step  ---> scan:   radio -> encounters -> store          app ---> report, status, next_event, erase_everything
+//!            erase:  what is older than 14 days            correspond: outbox, key lists -> server -> store, check
 //! ```
 
 mod check;
+mod correspond;
 mod driver;
 mod event;
 mod session;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use crate::courier::ReportId;
 use crate::diagnosis::PublicKey;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
@@ -38,6 +41,7 @@ use crate::keys::TemporaryExposureKey;
 use crate::radio::{Radio, Sighting};
 use crate::store::{Erasure, Opened, Store, StoreError};
 use crate::time::{Clock, ClockWatch};
+use correspond::Connection;
 use session::Session;
 use state::State;
 
@@ -54,6 +58,12 @@ pub enum TracerError {
     /// The store refused. What was there is still there.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An earlier report is not through; it can be withdrawn as long as its keys have not been sent.
+    #[error("an earlier report is still under way")]
+    ReportUnderWay {
+        /// That report.
+        id: ReportId,
+    },
     /// The thread that drives the tracer could not be started.
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),
@@ -85,6 +95,11 @@ pub struct Tracer {
     /// Something is due earlier than the driver thought.
     awake: Mutex<bool>,
     woken: Condvar,
+    /// Where there are servers. Held for the length of a request: one at a time.
+    connection: Mutex<Option<Connection>>,
+    /// Something is due earlier with servers than the driver thought.
+    writes: Mutex<bool>,
+    to_write: Condvar,
     /// Held for the length of a check: files are matched one at a time.
     checking: Mutex<()>,
     /// Somebody waits for the check to end.
@@ -152,11 +167,15 @@ impl Tracer {
                 rng: Box::new(rng),
                 watch,
                 erase_due,
+                life: 0,
             }),
             events: Mutex::default(),
             told: Condvar::new(),
             awake: Mutex::new(false),
             woken: Condvar::new(),
+            connection: Mutex::new(None),
+            writes: Mutex::new(false),
+            to_write: Condvar::new(),
             checking: Mutex::new(()),
             ends_check: AtomicBool::new(false),
         };

@@ -10,7 +10,7 @@ use crate::encounters::Encounter;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
 use crate::keys::TemporaryExposureKey;
-use crate::keys::schedule::release;
+use crate::keys::schedule::{Release, release};
 use crate::radio::Sighting;
 use crate::store::{Erasure, Store, StoreError};
 use crate::time::{ClockWatch, Timestamp};
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) rng: Box<dyn CryptoRng + Send>,
     pub(super) watch: ClockWatch,
     pub(super) erase_due: Duration,
+    /// Counts how often everything was erased.
+    pub(super) life: u64,
 }
 
 impl State {
@@ -148,11 +150,16 @@ impl State {
         let keys = self.store()?.own_keys()?;
         let release = release(&keys, now.interval(), self.watch.believed().interval(), &mut self.rng);
         self.store()?.keep_release(&release)?;
+        self.go_on_after(&release);
+        Ok(release.keys)
+    }
+
+    /// The radio changes to the successor of a key that has ended.
+    pub(super) fn go_on_after(&mut self, release: &Release) {
         if let Some(successor) = &release.successor {
             self.recorder.add_own_identifiers(successor.identifiers().map(|(_, rpi)| rpi));
             self.session.rotate_now();
         }
-        Ok(release.keys)
     }
 
     /// Everything goes, and what was sent and heard is forgotten once the store has erased it.
@@ -164,6 +171,7 @@ impl State {
     ) -> Result<Erasure, TracerError> {
         self.session.halt(now, &mut self.recorder, &mut Vec::new());
         let erasure = self.store.as_mut().ok_or(StoreError::Corrupt)?.erase_everything(&mut self.rng)?;
+        self.life += 1;
         self.unsaved.clear();
         self.recorder = Recorder::new(calibration);
         self.watch = ClockWatch::resume(None, now, monotonic).0;

@@ -1,0 +1,365 @@
+//! A report of a diagnosis on its way: three steps, each repeated with the same bytes until its answer is stored.
+//!
+//! ```text
+//! Verify ------ token ------> Certificate ------ certificate ------> Publish ------ revision token ------> Ended: done
+//!    |  code_invalid, ..           |  token_expired, ..                 |  certificate invalid: once more to Certificate
+//!    v                             v                                    v
+//! Ended: needs a new code       Ended: needs a new code              Ended: refused
+//! ```
+//!
+//! Each step has an operation id of its own. A server that knows it repeats its answer; a deployed one that does not refuses a used code or
+//! token, and then the app asks for a new code: keys and consent are still here. What was refused goes on as a decoy through the steps that are
+//! left, so that nobody on the way sees how it ended.
+//!
+//! A decoy is the same machine with random content. Bodies are filled up to a size that does not depend on what is in them.
+
+mod decoy;
+
+use serde::{Deserialize, Serialize};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::code::VerificationCode;
+use super::servers::Servers;
+use super::transport::{Destination, Request, Response};
+use super::wire::{
+    API_KEY_HEADER, CHAFF_HEADER, CertificateRequest, CertificateResponse, ErrorResponse, HMAC_KEY_LEN, IDEMPOTENCY_KEY_HEADER,
+    PLAIN_HEADER, PublishRequest, PublishResponse, PublishedKey, VerifyRequest, VerifyResponse, keys_hmac,
+};
+use crate::time::EnIntervalNumber;
+
+pub(super) use decoy::next_decoy;
+
+/// Bodies of the first two steps have at least this length, and up to a quarter more.
+const SMALL_BODY: usize = 4_096;
+
+/// The body of a publish: 30 keys, a certificate and a revision token fit into it with 1 KiB of padding.
+const LARGE_BODY: usize = 12_288;
+
+/// An answer to a report, in bytes: far more than any server pads to.
+const MAX_ANSWER: u64 = 256 * 1024;
+
+/// How often a certificate that was too old is asked for anew.
+const MAX_RENEWALS: u32 = 3;
+
+/// The clock of the device may differ this much from a server's before it is held to be the reason for a refusal.
+const CLOCK_TOLERANCE_S: i64 = 600;
+
+/// Where a report stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    Verify,
+    Certificate,
+    Publish,
+    Ended,
+}
+
+/// Why a report cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The server does not take this kind of test, these keys or this revision. The word is the interface's.
+    Server {
+        /// `invalid_test_type`, `bad_request` and so on.
+        code: String,
+    },
+    /// Nothing was sent by this device in the last 14 days that a server would take.
+    NoKeys,
+}
+
+/// How a report ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    NeedsNewCode,
+    Refused(Refusal),
+    Done { keys: u32 },
+}
+
+/// A report, with all that is needed to repeat it. Kept in the outbox as JSON.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) step: Step,
+    pub(super) is_decoy: bool,
+    pub(super) outcome: Option<Outcome>,
+    /// The clock seemed to be ahead by so many seconds when the server refused keys as from the future.
+    pub(super) clock_ahead_s: Option<i64>,
+    /// The last attempt found no network.
+    pub(super) is_offline: bool,
+    pub(super) keys: Vec<PublishedKey>,
+    symptom_onset: Option<u32>,
+    traveler: bool,
+    /// Of the present step, as it is sent.
+    operation: String,
+    body: String,
+    hmac_key: String,
+    token: String,
+    renewals: u32,
+}
+
+/// What a person says of a diagnosis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReportDetails {
+    /// The interval in which symptoms began, where there were any.
+    pub symptom_onset: Option<EnIntervalNumber>,
+    /// Whether the person was abroad in the last 14 days.
+    pub traveler: bool,
+}
+
+/// What an answer means for a report.
+#[derive(Default)]
+pub(super) struct Verdict {
+    /// The answer says nothing of the matter: it is tried again.
+    pub(super) tries_again: bool,
+    /// The token that comes with the next report.
+    pub(super) revision_token: Option<String>,
+    /// The keys were published, and the token is lost.
+    pub(super) keys_are_lost: bool,
+    /// What goes on in place of a report that was refused.
+    pub(super) tail: Option<Report>,
+}
+
+impl Report {
+    /// A report of these keys, to be sent with this code.
+    pub(super) fn new(
+        keys: Vec<PublishedKey>,
+        details: ReportDetails,
+        code: &VerificationCode,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Self {
+        let mut report = Self {
+            step: Step::Verify,
+            is_decoy: false,
+            outcome: None,
+            clock_ahead_s: None,
+            is_offline: false,
+            keys,
+            symptom_onset: details.symptom_onset.map(EnIntervalNumber::number),
+            traveler: details.traveler,
+            operation: String::new(),
+            body: String::new(),
+            hmac_key: String::new(),
+            token: String::new(),
+            renewals: 0,
+        };
+        report.begin(code, rng);
+        report
+    }
+
+    /// Begins anew with another code. Keys and consent stay.
+    pub(super) fn begin(&mut self, code: &VerificationCode, rng: &mut (impl CryptoRng + ?Sized)) {
+        let accept = ["confirmed", "likely"].map(String::from).to_vec();
+        let request = VerifyRequest { code: code.as_str().to_string(), accept, padding: String::new() };
+        (self.outcome, self.clock_ahead_s, self.token) = (None, None, String::new());
+        self.enter(Step::Verify, &request, |request, padding| request.padding = padding, SMALL_BODY, rng);
+    }
+
+    /// From the bytes of the outbox; `None` where they are not a report.
+    pub(super) fn decode(content: &[u8]) -> Option<Self> {
+        serde_json::from_slice(content).ok()
+    }
+
+    /// To the bytes of the outbox. What has ended keeps no secret.
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Only maps with keys that are no text fail, and there are none.
+        Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The present step, as it is sent, each time the same.
+    pub(super) fn request(&self, servers: &Servers) -> Request {
+        let url = match self.step {
+            Step::Verify => format!("{}/api/verify", servers.verification_url),
+            Step::Certificate => format!("{}/api/certificate", servers.verification_url),
+            Step::Publish | Step::Ended => servers.publish_url.clone(),
+        };
+        let headers = vec![
+            ("content-type", "application/json".to_string()),
+            ("accept", "application/json".to_string()),
+            (API_KEY_HEADER, servers.api_key.clone()),
+            (IDEMPOTENCY_KEY_HEADER, self.operation.clone()),
+            (if self.is_decoy { CHAFF_HEADER } else { PLAIN_HEADER }, "1".to_string()),
+        ];
+        let body = Some(self.body.clone().into_bytes());
+        Request { url, headers, body, destination: Destination::Memory { limit: MAX_ANSWER } }
+    }
+
+    /// Takes the answer to the present step.
+    pub(super) fn answer(
+        &mut self,
+        response: &Response,
+        clock_ahead_s: i64,
+        health_authority_id: &str,
+        revision_token: &str,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Verdict {
+        if response.is_passing() {
+            return Verdict { tries_again: true, ..Verdict::default() };
+        }
+        if self.is_decoy {
+            return self.answer_decoy(response, health_authority_id, rng);
+        }
+        match self.step {
+            Step::Verify => self.answer_verify(response, health_authority_id, rng),
+            Step::Certificate => self.answer_certificate(response, health_authority_id, revision_token, rng),
+            Step::Publish => self.answer_publish(response, clock_ahead_s, rng),
+            Step::Ended => Verdict::default(),
+        }
+    }
+
+    fn answer_verify(&mut self, response: &Response, authority: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Verdict {
+        match parse::<VerifyResponse>(response) {
+            Some(answer) if !answer.token.is_empty() => {
+                self.token = answer.token;
+                self.enter_certificate(rng);
+                Verdict::default()
+            }
+            _ => match error_code(response).as_str() {
+                "code_invalid" | "code_expired" | "code_not_found" => self.end(Outcome::NeedsNewCode, authority, rng),
+                code @ ("invalid_test_type" | "unsupported_test_type" | "unparsable_request") => {
+                    self.refuse(code, authority, rng)
+                }
+                // A captive portal, a proxy, a server that is being set up.
+                _ => Verdict { tries_again: true, ..Verdict::default() },
+            },
+        }
+    }
+
+    fn answer_certificate(
+        &mut self,
+        response: &Response,
+        authority: &str,
+        revision_token: &str,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Verdict {
+        match parse::<CertificateResponse>(response) {
+            Some(answer) if !answer.certificate.is_empty() => {
+                self.enter_publish(answer.certificate, authority, revision_token, rng);
+                Verdict::default()
+            }
+            _ => match error_code(response).as_str() {
+                "token_expired" | "token_invalid" => self.end(Outcome::NeedsNewCode, authority, rng),
+                code @ ("hmac_invalid" | "unparsable_request") => self.refuse(code, authority, rng),
+                _ => Verdict { tries_again: true, ..Verdict::default() },
+            },
+        }
+    }
+
+    fn answer_publish(&mut self, response: &Response, clock_ahead_s: i64, rng: &mut (impl CryptoRng + ?Sized)) -> Verdict {
+        let Some(answer) = parse::<PublishResponse>(response) else {
+            return Verdict { tries_again: true, ..Verdict::default() };
+        };
+        let is_success = (200..300).contains(&response.status);
+        match answer.code.as_str() {
+            "" | "partial_failure" if is_success && !answer.revision_token.is_empty() => {
+                let keys = u32::try_from(answer.inserted_exposures).unwrap_or(0);
+                let verdict = self.end(Outcome::Done { keys }, "", rng);
+                Verdict { revision_token: Some(answer.revision_token), ..verdict }
+            }
+            // The keys are there, and only this device had them: the answer to an earlier attempt got lost, and its token with it.
+            "missing_revision_token" => {
+                let keys = u32::try_from(self.keys.len()).unwrap_or(0);
+                let verdict = self.end(Outcome::Done { keys }, "", rng);
+                Verdict { keys_are_lost: true, ..verdict }
+            }
+            "health_authority_verification_certificate_invalid" if self.renewals < MAX_RENEWALS => {
+                self.renewals += 1;
+                self.enter_certificate(rng);
+                Verdict::default()
+            }
+            "bad_request" if clock_ahead_s > CLOCK_TOLERANCE_S => {
+                self.clock_ahead_s = Some(clock_ahead_s);
+                Verdict { tries_again: true, ..Verdict::default() }
+            }
+            "" | "internal_error" | "unable_to_load_health_authority" => Verdict { tries_again: true, ..Verdict::default() },
+            code => self.refuse(code, "", rng),
+        }
+    }
+
+    fn refuse(&mut self, code: &str, authority: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Verdict {
+        // Words of the interface have no more than this, and a server's answer is shown to a person.
+        let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+        self.end(Outcome::Refused(Refusal::Server { code }), authority, rng)
+    }
+
+    /// Nothing more is sent, and nothing that is secret is kept, but for the keys, which a new code needs.
+    fn end(&mut self, outcome: Outcome, authority: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Verdict {
+        let tail = match self.step {
+            Step::Verify => Some(Self::decoy_at(Step::Certificate, authority, rng)),
+            Step::Certificate => Some(Self::decoy_at(Step::Publish, authority, rng)),
+            Step::Publish | Step::Ended => None,
+        };
+        self.step = Step::Ended;
+        if outcome != Outcome::NeedsNewCode {
+            self.keys.clear();
+        }
+        self.outcome = Some(outcome);
+        for secret in [&mut self.operation, &mut self.body, &mut self.hmac_key, &mut self.token] {
+            zeroize::Zeroize::zeroize(secret);
+        }
+        Verdict { tail, ..Verdict::default() }
+    }
+
+    fn enter_certificate(&mut self, rng: &mut (impl CryptoRng + ?Sized)) {
+        // A certificate that is renewed is for the same keys under the same HMAC key: another one is refused for good.
+        if self.hmac_key.is_empty() {
+            let mut key = [0; HMAC_KEY_LEN];
+            rng.fill_bytes(&mut key);
+            self.hmac_key = BASE64_STANDARD.encode(key);
+        }
+        let hmac_key = BASE64_STANDARD.decode(&self.hmac_key).unwrap_or_default();
+        let ekeyhmac = BASE64_STANDARD.encode(keys_hmac(&self.keys, &hmac_key));
+        let request = CertificateRequest { token: self.token.clone(), ekeyhmac, padding: String::new() };
+        self.enter(Step::Certificate, &request, |request, padding| request.padding = padding, SMALL_BODY, rng);
+    }
+
+    fn enter_publish(&mut self, certificate: String, authority: &str, revision_token: &str, rng: &mut (impl CryptoRng + ?Sized)) {
+        let request = PublishRequest {
+            temporary_exposure_keys: self.keys.clone(),
+            health_authority_id: authority.to_string(),
+            verification_payload: certificate,
+            hmac_key: self.hmac_key.clone(),
+            symptom_onset_interval: self.symptom_onset.map_or(0, i64::from),
+            traveler: self.traveler,
+            revision_token: revision_token.to_string(),
+            padding: String::new(),
+        };
+        self.enter(Step::Publish, &request, |request, padding| request.padding = padding, LARGE_BODY, rng);
+    }
+
+    /// Makes the bytes of a step, once. `length` and up to a quarter more is the length of its body, whatever is in it.
+    fn enter<T: Serialize + Clone>(
+        &mut self,
+        step: Step,
+        request: &T,
+        pad: impl FnOnce(&mut T, String),
+        length: usize,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) {
+        let mut operation = [0; 16];
+        rng.fill_bytes(&mut operation);
+        let bare = serde_json::to_string(request).unwrap_or_default().len();
+        let target = length + rng.next_u64() as usize % (length / 4);
+        let mut padded = request.clone();
+        pad(&mut padded, filler(target.saturating_sub(bare).max(1_024), rng));
+        self.step = step;
+        self.operation = operation.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.body = serde_json::to_string(&padded).unwrap_or_default();
+    }
+}
+
+/// Random base64 of nearly this length.
+fn filler(length: usize, rng: &mut (impl CryptoRng + ?Sized)) -> String {
+    let mut bytes = vec![0; length / 4 * 3];
+    rng.fill_bytes(&mut bytes);
+    BASE64_STANDARD.encode(bytes)
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(response: &Response) -> Option<T> {
+    serde_json::from_slice(&response.body).ok()
+}
+
+/// The word for what went wrong, empty where the answer has none.
+fn error_code(response: &Response) -> String {
+    parse::<ErrorResponse>(response).map(|error| error.error_code).unwrap_or_default()
+}

@@ -1,0 +1,184 @@
+//! Which servers an app talks to: the file that a health authority gives to its app, and that our reference backend writes as `client.json`.
+
+use serde::Deserialize;
+
+use crate::diagnosis::{ExportError, PublicKey};
+
+/// The longest file that is read, in bytes.
+pub const MAX_SERVERS_FILE: usize = 65_536;
+
+/// The most key lists: one for each country that a person may visit.
+const MAX_LISTS: usize = 100;
+
+/// Why the description of the servers was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServersError {
+    /// Longer than any sensible one.
+    #[error("{found} bytes of servers are more than the limit of {limit}")]
+    TooLong {
+        /// Its length in bytes.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// It is no JSON, or a member is missing or of another kind.
+    #[error("the description of the servers cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not an address that may be used.
+    #[error("`{member}` must begin with https://, or with http:// on this machine itself")]
+    Address {
+        /// The member that holds it.
+        member: &'static str,
+    },
+    /// Too many lists.
+    #[error("{found} key lists are more than the limit of {limit}")]
+    Lists {
+        /// Lists found.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// One of the public keys is none.
+    #[error("a public key of the servers: {0}")]
+    PublicKey(#[from] ExportError),
+}
+
+/// The servers of one health authority, and the key lists of those whose countries matter.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Servers {
+    /// The verification server, without a slash at its end.
+    pub verification_url: String,
+    /// What tells the verification server which app is asking. No secret: every phone holds it.
+    pub api_key: String,
+    /// Where keys are published.
+    pub publish_url: String,
+    /// The health authority behind the certificates.
+    pub health_authority_id: String,
+    /// Where key files are listed.
+    pub key_lists: Vec<KeyList>,
+    /// Keys that vouch for key files.
+    pub public_keys: Vec<ServerKey>,
+    /// The mean time between two decoys of a device, in seconds: a day unless said otherwise, at least an hour.
+    #[serde(default = "default_decoy_mean")]
+    pub decoy_mean_s: u64,
+}
+
+fn default_decoy_mean() -> u64 {
+    86_400
+}
+
+/// An index of key files.
+#[derive(Debug, Clone, Deserialize)]
+pub struct KeyList {
+    /// The index: a text with one path a line.
+    pub index_url: String,
+    /// What the paths are below, with or without a slash at its end.
+    pub base_url: String,
+}
+
+/// A key of a server, as it signs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ServerKey {
+    /// Its name in signatures.
+    pub key_id: String,
+    /// Its version in signatures.
+    pub key_version: String,
+    /// The key, PEM.
+    pub pem: String,
+}
+
+impl Servers {
+    /// Reads what an authority or a backend wrote. Members that are not known are passed over.
+    ///
+    /// # Errors
+    /// [`ServersError`].
+    pub fn from_json(json: &[u8]) -> Result<Self, ServersError> {
+        if json.len() > MAX_SERVERS_FILE {
+            return Err(ServersError::TooLong { found: json.len(), limit: MAX_SERVERS_FILE });
+        }
+        let mut servers: Self = serde_json::from_slice(json)?;
+        servers.decoy_mean_s = servers.decoy_mean_s.max(3_600);
+        if servers.key_lists.len() > MAX_LISTS {
+            return Err(ServersError::Lists { found: servers.key_lists.len(), limit: MAX_LISTS });
+        }
+        check_address("verification_url", &servers.verification_url)?;
+        check_address("publish_url", &servers.publish_url)?;
+        for list in &servers.key_lists {
+            check_address("index_url", &list.index_url)?;
+            check_address("base_url", &list.base_url)?;
+        }
+        servers.authority_keys()?;
+        Ok(servers)
+    }
+
+    /// The keys that vouch for key files.
+    ///
+    /// # Errors
+    /// [`ExportError`] where one is no key; [`from_json`](Self::from_json) has looked at that.
+    pub fn authority_keys(&self) -> Result<Vec<PublicKey>, ExportError> {
+        self.public_keys.iter().map(|key| key.pem.parse()).collect()
+    }
+}
+
+/// In the open nobody could be sure of an answer, and everybody could see who reports.
+fn check_address(member: &'static str, url: &str) -> Result<(), ServersError> {
+    let host = url.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let name = host.map(|host| {
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name)
+    });
+    let is_here = matches!(name, Some("localhost" | "[::1]"))
+        || name.is_some_and(|name| name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()));
+    let is_https = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+    let is_text = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_text && (is_here || is_https) { Ok(()) } else { Err(ServersError::Address { member }) }
+}
+
+/// Scheme, host and port of an address: what is paced together.
+pub(super) fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    url[start..].find('/').map_or(url, |slash| &url[..start + slash])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_https_or_on_this_machine() {
+        for good in ["https://keys.example/v1", "http://127.0.0.1:8080", "http://localhost/x", "http://[::1]:80/"] {
+            assert!(check_address("url", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "https://",
+            "http://keys.example",
+            "http://127.0.0.1.evil.example",
+            "http://localhost@evil.example",
+            "ftp://x",
+            "file:///etc",
+            "https://a b",
+            "http://127.0.0.1:80@evil.example/",
+        ] {
+            assert!(matches!(check_address("url", bad), Err(ServersError::Address { .. })), "{bad}");
+        }
+        assert_eq!(origin("https://a.example:4/b/c"), "https://a.example:4");
+        assert_eq!(origin("https://a.example"), "https://a.example");
+    }
+
+    #[test]
+    fn a_description_is_bounded_checked_and_may_have_more_than_we_know() {
+        let json = |url: &str| {
+            format!(
+                r#"{{"verification_url":"{url}","api_key":"k","publish_url":"https://b/v1/publish","health_authority_id":"h","key_lists":[],"public_keys":[],"new":1}}"#
+            )
+        };
+        assert_eq!(Servers::from_json(json("https://a").as_bytes()).unwrap().decoy_mean_s, 86_400);
+        assert!(matches!(
+            Servers::from_json(json("http://a").as_bytes()),
+            Err(ServersError::Address { member: "verification_url" })
+        ));
+        assert!(matches!(Servers::from_json(&vec![b' '; MAX_SERVERS_FILE + 1]), Err(ServersError::TooLong { .. })));
+        assert!(matches!(Servers::from_json(b"{}"), Err(ServersError::Json(_))));
+    }
+}

@@ -1,0 +1,202 @@
+//! Servers: what the courier says is to be sent is sent from here, and what comes back is kept and matched.
+//!
+//! The state is held only while something is decided, never while a server is waited for: tracing does not notice.
+
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::{Event, FileStatus, State, Tracer, TracerError, lock};
+use crate::courier::pacer::Network;
+use crate::courier::{
+    self, CompleteFile, Courier, KeyListStatus, Matched, Next, ReportDetails, ReportId, ReportStatus, Servers, Transport,
+    VerificationCode,
+};
+use crate::keys::schedule::release;
+
+/// Between two looks where nobody is connected to a server, and where the store fails.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The courier, and what carries its requests.
+pub(super) struct Connection {
+    courier: Courier,
+    transport: Box<dyn Transport>,
+}
+
+impl Tracer {
+    /// From now on reports are sent to these servers and key files are fetched from them, with each [`correspond`](Self::correspond). `downloads` is a
+    /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config) vouch for them.
+    pub fn connect(&self, servers: Servers, transport: Box<dyn Transport>, downloads: PathBuf) {
+        *lock(&self.connection) = Some(Connection { courier: Courier::new(servers, downloads), transport });
+        self.wake_correspondence();
+    }
+
+    /// Does the next thing that is due with servers: one request and its answer, or one file that is matched. Says after what time it wants to be called
+    /// again. It blocks for as long as the transport does; a [`Driver`](super::Driver) has a thread for it.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`]; what was to be done is done with the next call.
+    pub fn correspond(&self) -> Result<Duration, TracerError> {
+        let mut connection = lock(&self.connection);
+        let Some(Connection { courier, transport }) = connection.as_mut() else { return Ok(IDLE) };
+        let now = self.clock.now();
+        let (next, life) = self.with(|state| {
+            let life = state.life;
+            let State { store, rng, .. } = state;
+            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
+            Ok((courier.next(store, now, rng)?, life))
+        })?;
+        let news = match next {
+            Next::Wait(wait) => return Ok(wait),
+            Next::Send(errand) => {
+                let result = transport.exchange(&errand.request);
+                if let Err(error) = &result {
+                    tracing::debug!(%error, "a server was not reached");
+                }
+                let now = self.clock.now();
+                self.with(|state| match state.store.as_mut() {
+                    // Everything was erased in the meantime: nothing of the answer may come back.
+                    _ if state.life != life => Ok(Vec::new()),
+                    None => Err(crate::store::StoreError::Corrupt.into()),
+                    Some(store) => Ok(courier.answered(store, *errand, result, now, &mut state.rng)?),
+                })?
+            }
+            Next::Match(file) => {
+                let matched = self.match_download(&file)?;
+                let now = self.clock.now();
+                self.with(|state| match state.store.as_mut() {
+                    _ if state.life != life => Ok(Vec::new()),
+                    None => Err(crate::store::StoreError::Corrupt.into()),
+                    Some(store) => Ok(courier.matched(store, &file, matched, now, &mut state.rng)?),
+                })?
+            }
+        };
+        news.into_iter().for_each(|news| self.tell(Event::Courier(news)));
+        Ok(Duration::ZERO)
+    }
+
+    fn match_download(&self, file: &CompleteFile) -> Result<Matched, TracerError> {
+        let report = self.check(&[&file.file], |_| std::ops::ControlFlow::Continue(()))?;
+        Ok(match report.files.first() {
+            Some(file) => match &file.status {
+                FileStatus::Matched { .. } | FileStatus::AlreadyMatched => Matched::Applied(file.until),
+                FileStatus::Refused(error) => {
+                    tracing::warn!(%error, "a key file cannot be used");
+                    Matched::Refused
+                }
+                FileStatus::Unfinished => Matched::Unfinished,
+            },
+            None => Matched::Unfinished,
+        })
+    }
+
+    /// Reports a diagnosis: ends today's key as [`release_keys`](Self::release_keys) does, and puts all keys of the last 14 days into the outbox, in one
+    /// transaction. From then on nothing more is needed of the user, unless the state says so. Needs no network.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`]: then no key has ended and nothing will be sent. [`TracerError::ReportUnderWay`] where an earlier report is not through:
+    /// the same keys would be on their way twice.
+    pub fn report(&self, code: &VerificationCode, details: ReportDetails) -> Result<ReportId, TracerError> {
+        let now = self.clock.now();
+        let made = self.with(|state| {
+            let under_way = courier::reports(state.store()?)?.into_iter().find(ReportStatus::is_open);
+            if let Some(report) = under_way {
+                return Err(TracerError::ReportUnderWay { id: report.id });
+            }
+            let keys = state.store()?.own_keys()?;
+            let release = release(&keys, now.interval(), state.watch.believed().interval(), &mut state.rng);
+            let State { store, rng, .. } = state;
+            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
+            let id = courier::make_report(store, &release, code, details, now, rng)?;
+            state.go_on_after(&release);
+            Ok(id)
+        });
+        self.wake();
+        self.wake_correspondence();
+        made
+    }
+
+    /// Goes on with a report that needs another code, with the keys and the consent that it has. `false` where it does not need one.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`].
+    pub fn report_again(&self, id: ReportId, code: &VerificationCode) -> Result<bool, TracerError> {
+        let now = self.clock.now();
+        let goes_on = self.with(|state| {
+            let State { store, rng, .. } = state;
+            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
+            Ok(courier::report_again(store, id, code, now, rng)?)
+        });
+        self.wake_correspondence();
+        goes_on
+    }
+
+    /// Withdraws a report. `false` where its keys may have been sent, or where there is none.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`].
+    pub fn withdraw_report(&self, id: ReportId) -> Result<bool, TracerError> {
+        let now = self.clock.now();
+        self.with(|state| {
+            let State { store, rng, .. } = state;
+            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
+            Ok(courier::withdraw_report(store, id, now, rng)?)
+        })
+    }
+
+    /// The reports of the last 14 days, oldest first.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`].
+    pub fn reports(&self) -> Result<Vec<ReportStatus>, TracerError> {
+        self.with(|state| Ok(courier::reports(state.store()?)?))
+    }
+
+    /// How the key lists stand; empty where no server is [connected](Self::connect). Waits while a request is under way.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`].
+    pub fn key_lists(&self) -> Result<Vec<KeyListStatus>, TracerError> {
+        let connection = lock(&self.connection);
+        let Some(connection) = connection.as_ref() else { return Ok(Vec::new()) };
+        self.with(|state| Ok(connection.courier.lists(state.store()?)?))
+    }
+
+    /// Asks for the key lists now, because a person waits for them, and not at this device's moment.
+    ///
+    /// # Errors
+    /// [`TracerError::Store`].
+    pub fn sync_now(&self) -> Result<(), TracerError> {
+        let mut connection = lock(&self.connection);
+        let Some(Connection { courier, .. }) = connection.as_mut() else { return Ok(()) };
+        let now = self.clock.now();
+        self.with(|state| {
+            let State { store, rng, .. } = state;
+            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
+            Ok(courier.sync_now(store, now, rng)?)
+        })?;
+        drop(connection);
+        self.wake_correspondence();
+        Ok(())
+    }
+
+    /// What the network costs the user from now on; see [`Network`].
+    pub fn set_network(&self, network: Network) {
+        if let Some(connection) = lock(&self.connection).as_mut() {
+            connection.courier.set_network(network);
+        }
+    }
+
+    /// Ends [`sleep_until_correspondence`](Self::sleep_until_correspondence) at once.
+    pub(super) fn wake_correspondence(&self) {
+        *lock(&self.writes) = true;
+        self.to_write.notify_all();
+    }
+
+    pub(super) fn sleep_until_correspondence(&self, wait: Duration) {
+        let writes = lock(&self.writes);
+        let (mut writes, _) =
+            self.to_write.wait_timeout_while(writes, wait, |writes| !*writes).unwrap_or_else(PoisonError::into_inner);
+        *writes = false;
+    }
+}
