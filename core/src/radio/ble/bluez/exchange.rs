@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
+use super::Link;
 use crate::beacon::gatt::{self, WriteBack};
 use crate::beacon::{Frame, Rssi};
+use crate::radio::RadioError;
 use crate::radio::ble::{PAYLOAD_CHARACTERISTIC, WRITE_BACK_CHARACTERISTIC};
 
 /// To connect, and to learn what the peer serves. An iPhone in the background is heard about once in a second.
@@ -24,24 +26,24 @@ const PART: Duration = Duration::from_secs(5);
 
 /// What a peer is told.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Own {
+struct Own {
     /// What we send; `None` where we do not.
-    pub(super) frame: Option<Frame>,
+    frame: Option<Frame>,
     /// Under which service.
-    pub(super) service: Uuid,
+    service: Uuid,
 }
 
 /// An exchange that runs.
 pub(super) struct Exchange {
-    pub(super) id: PeripheralId,
-    pub(super) rssi: Rssi,
-    pub(super) started: Instant,
+    id: PeripheralId,
+    rssi: Rssi,
+    started: Instant,
     peripheral: Peripheral,
     task: JoinHandle<Result<Frame, &'static str>>,
 }
 
 impl Exchange {
-    pub(super) fn begin(id: PeripheralId, peripheral: Peripheral, rssi: Rssi, own: Own) -> Self {
+    fn begin(id: PeripheralId, peripheral: Peripheral, rssi: Rssi, own: Own) -> Self {
         let task = tokio::spawn(talk(peripheral.clone(), rssi, own));
         Self { id, rssi, started: Instant::now(), peripheral, task }
     }
@@ -59,9 +61,59 @@ impl Exchange {
     }
 
     /// Parts from the peer; also where it never answered. BlueZ takes 2 s for it, in which the adapter can listen.
-    pub(super) fn part(self) {
+    fn part(self) {
         self.task.abort();
         tokio::spawn(async move { step(PART, "part", self.peripheral.disconnect()).await });
+    }
+}
+
+impl Link {
+    /// In what time somebody may be connected to.
+    pub(super) fn turn(&mut self) -> Option<Duration> {
+        let may_connect = self.exchange.is_none() && self.daemon.hides_address();
+        if may_connect { self.turns.wait(self.origin.elapsed()) } else { None }
+    }
+
+    /// Gives the next peer its turn, while nothing listens.
+    pub(super) async fn begin_exchange(&mut self) -> Result<(), RadioError> {
+        let (Some((id, rssi)), Some(ear)) = (self.turns.next(self.origin.elapsed()), &mut self.ear) else {
+            return Ok(());
+        };
+        ear.rest().await?;
+        if let Some(peripheral) = ear.peripheral(&id).await {
+            // Another adapter than that which sends keeps its address when the identifier changes, so it says nothing of us.
+            let voice = self.voice.as_ref().filter(|voice| voice.adapter.name() == ear.adapter.name());
+            let own = Own { frame: voice.and_then(|voice| self.initiator.tell(voice.frame)), service: self.hearing.service() };
+            self.exchange = Some(Exchange::begin(id, peripheral, rssi, own));
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_exchange(&mut self, frame: Option<Frame>) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        self.hearing.asked(&exchange.id, frame, self.clock.monotonic());
+        if let Some(frame) = frame {
+            self.hear(frame, exchange.rssi);
+        }
+        self.part(exchange);
+    }
+
+    /// Ends an exchange before its time. The peer is no worse for it: heard again, it waits for another turn.
+    pub(super) fn break_off(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.part(exchange);
+        }
+    }
+
+    fn part(&mut self, exchange: Exchange) {
+        let started = exchange.started;
+        exchange.part();
+        self.connected = Some(Instant::now());
+        if self.wants_listening {
+            self.turns.charge(started.elapsed());
+        }
     }
 }
 

@@ -23,32 +23,29 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bluer::adv::AdvertisementHandle;
 use bluer::{Adapter, Session};
 use btleplug::platform::PeripheralId;
 use tokio::time::Instant;
 
-use super::daemon::{Daemon, Privacy};
+use super::Options;
+use super::daemon::Daemon;
 use super::hearing::{Heard, Hearing};
-use super::shared::{Half, Shared};
+use super::shared::Shared;
 use super::turns::Turns;
 use super::worker::Trouble;
-use super::{Form, Options};
 use crate::beacon::{Frame, Rssi};
 use crate::radio::{Limit, MeasuredBy, RadioError, Sighting};
 use crate::time::Clock;
 use ear::{Ear, News};
 use error::{failed, of_bluer};
-use exchange::{Exchange, Own};
+use exchange::Exchange;
 use initiator::Initiator;
+use sending::Voice;
 use server::Server;
 use watch::Watch;
 
 /// One step with bluetoothd takes no longer, also on a slow computer.
 const STEP: Duration = Duration::from_secs(5);
-
-/// A connection that was given up may go on being made for so long.
-const LINGERING: Duration = Duration::from_secs(10);
 
 /// What a link waits for.
 pub(super) enum Happening {
@@ -60,14 +57,6 @@ pub(super) enum Happening {
     Turn,
     /// An exchange has ended.
     Exchanged(Option<Frame>),
-}
-
-/// What is being sent.
-struct Voice {
-    adapter: Adapter,
-    /// `None` where bluetoothd never said that it sends.
-    handle: Option<AdvertisementHandle>,
-    frame: Frame,
 }
 
 /// One connection to bluetoothd, until it breaks.
@@ -154,41 +143,6 @@ impl Link {
         self.pause().await.map_err(Trouble::Broken)
     }
 
-    /// Never new before old, and nothing else on the adapter meanwhile.
-    pub(super) async fn advertise(&mut self, frame: Frame) -> Result<(), Trouble> {
-        let name = self.options.advertise_adapter.clone().or_else(|| self.options.adapter.clone());
-        let adapter = self.adapter(name).await.map_err(Trouble::Refused)?;
-        self.must_hide(&adapter).await.map_err(Trouble::Refused)?;
-        self.break_off();
-        if self.ear.as_ref().is_some_and(|ear| ear.adapter.name() == adapter.name()) {
-            self.pause().await.map_err(Trouble::Broken)?;
-        }
-        self.silence().await?;
-        self.renew_address(&adapter).await.map_err(Trouble::Broken)?;
-        let begun = self.begin_sending(adapter, frame).await;
-        if let Err(trouble @ (Trouble::Broken(_) | Trouble::Uncertain(_))) = begun {
-            return Err(trouble);
-        }
-        // What is on the air stays there, whatever becomes of listening.
-        if let Err(problem) = self.resume().await {
-            self.lose_listening(problem);
-        }
-        begun
-    }
-
-    pub(super) async fn silence(&mut self) -> Result<(), Trouble> {
-        let Some(Voice { adapter, handle, .. }) = self.voice.take() else {
-            return Ok(());
-        };
-        if let Some(handle) = handle {
-            sending::end(&adapter, handle).await?;
-        }
-        if let Some(server) = &self.server {
-            server.change(&adapter, None).await.map_err(Trouble::Broken)?;
-        }
-        Ok(())
-    }
-
     /// Ends everything in order.
     pub(super) async fn close(&mut self) {
         // The connection ends after this, and with it whatever does not end here.
@@ -233,123 +187,6 @@ impl Link {
 
     fn hear(&self, frame: Frame, rssi: Rssi) {
         self.shared.hear(Sighting { frame, rssi, measured_by: MeasuredBy::Us, at: self.clock.now() });
-    }
-
-    async fn begin_sending(&mut self, adapter: Adapter, frame: Frame) -> Result<(), Trouble> {
-        let advertisement = match self.options.form {
-            Form::Frame => sending::advertisement(self.hearing.service(), Some(frame)),
-            Form::Connectable => {
-                self.serve(&adapter, frame).await.map_err(Trouble::Refused)?;
-                sending::advertisement(self.hearing.service(), None)
-            }
-        };
-        let voice = |handle| Voice { adapter: adapter.clone(), handle, frame };
-        let limit = (self.daemon.is_experimental == Some(false)).then_some(Limit::AdvertisingInterval(sending::DEFAULT_INTERVAL));
-        self.shared.lock().sending = Half { lost: None, limits: limit.into_iter().collect() };
-        match sending::begin(&adapter, advertisement).await {
-            Ok(handle) => {
-                self.voice = Some(voice(Some(handle)));
-                Ok(())
-            }
-            Err(Trouble::Uncertain(problem)) => {
-                self.voice = Some(voice(None));
-                Err(Trouble::Uncertain(problem))
-            }
-            Err(trouble) => Err(trouble),
-        }
-    }
-
-    async fn serve(&mut self, adapter: &Adapter, frame: Frame) -> Result<(), RadioError> {
-        let server = match &mut self.server {
-            Some(server) => server,
-            none => {
-                let (clock, shared) = (Arc::clone(&self.clock), Arc::clone(&self.shared));
-                none.insert(Server::begin(adapter, self.hearing.service(), clock, shared).await?)
-            }
-        };
-        server.change(adapter, Some(frame)).await
-    }
-
-    /// Connections and scan requests get a new address, if the time of the old one is over. The kernel takes it when a scan begins, but not while
-    /// something is being sent: so now, when nothing is.
-    async fn renew_address(&mut self, adapter: &Adapter) -> Result<(), RadioError> {
-        let wants_listening = self.wants_listening;
-        if !self.daemon.hides_address() || self.ear.as_ref().is_none_or(|ear| ear.adapter.name() != adapter.name()) {
-            return Ok(());
-        }
-        self.wants_listening = true;
-        let renewed = self.resume().await;
-        self.wants_listening = wants_listening;
-        if !wants_listening {
-            self.pause().await?;
-        }
-        // While a connection is being made, the kernel leaves the address as it is; one that was given up may linger.
-        let is_connecting = self.connected.is_some_and(|connected| connected.elapsed() < LINGERING);
-        let lifetime = if is_connecting { Duration::MAX } else { initiator::lifetime(adapter.name()) };
-        self.initiator.may_have_changed(self.origin.elapsed(), lifetime);
-        renewed
-    }
-
-    /// Refuses what would show the adapter's own address, or two identifiers under one: see the table above.
-    async fn must_hide(&self, adapter: &Adapter) -> Result<(), RadioError> {
-        let may_have_privacy =
-            self.daemon.privacy.is_some_and(|privacy| privacy != Privacy::Off) || self.daemon.needs_restart == Some(true);
-        let what = if may_have_privacy && !sending::is_extended(adapter).await {
-            "take a new address with each identifier on this adapter while `Privacy` is on in /etc/bluetooth/main.conf"
-        } else if self.options.form == Form::Connectable && !self.daemon.hides_address() {
-            "let phones connect and hide the adapter's own address; `vigie doctor` names the line to add"
-        } else {
-            return Ok(());
-        };
-        Err(RadioError::Unsupported { what })
-    }
-
-    /// In what time somebody may be connected to.
-    fn turn(&mut self) -> Option<Duration> {
-        let may_connect = self.exchange.is_none() && self.daemon.hides_address();
-        if may_connect { self.turns.wait(self.origin.elapsed()) } else { None }
-    }
-
-    /// Gives the next peer its turn, while nothing listens.
-    async fn begin_exchange(&mut self) -> Result<(), RadioError> {
-        let (Some((id, rssi)), Some(ear)) = (self.turns.next(self.origin.elapsed()), &mut self.ear) else {
-            return Ok(());
-        };
-        ear.rest().await?;
-        if let Some(peripheral) = ear.peripheral(&id).await {
-            // Another adapter than that which sends keeps its address when the identifier changes, so it says nothing of us.
-            let voice = self.voice.as_ref().filter(|voice| voice.adapter.name() == ear.adapter.name());
-            let own = Own { frame: voice.and_then(|voice| self.initiator.tell(voice.frame)), service: self.hearing.service() };
-            self.exchange = Some(Exchange::begin(id, peripheral, rssi, own));
-        }
-        Ok(())
-    }
-
-    fn end_exchange(&mut self, frame: Option<Frame>) {
-        let Some(exchange) = self.exchange.take() else {
-            return;
-        };
-        self.hearing.asked(&exchange.id, frame, self.clock.monotonic());
-        if let Some(frame) = frame {
-            self.hear(frame, exchange.rssi);
-        }
-        self.part(exchange);
-    }
-
-    /// Ends an exchange before its time. The peer is no worse for it: heard again, it waits for another turn.
-    fn break_off(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            self.part(exchange);
-        }
-    }
-
-    fn part(&mut self, exchange: Exchange) {
-        let started = exchange.started;
-        exchange.part();
-        self.connected = Some(Instant::now());
-        if self.wants_listening {
-            self.turns.charge(started.elapsed());
-        }
     }
 
     async fn resume(&mut self) -> Result<(), RadioError> {

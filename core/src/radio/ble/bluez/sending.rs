@@ -4,6 +4,7 @@
 //! changed, and never begun again. UUID list and service data are 28 bytes; the kernel's flags fill the 31 of a legacy advertisement, so nothing
 //! else may stand in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bluer::adv::{Advertisement, AdvertisementHandle, Type};
@@ -12,22 +13,144 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::error::{failed, of_bluer};
-use super::in_time;
+use super::server::Server;
+use super::{Link, in_time, initiator};
 use crate::beacon::Frame;
+use crate::radio::ble::Form;
+use crate::radio::ble::daemon::Privacy;
+use crate::radio::ble::shared::Half;
 use crate::radio::ble::worker::Trouble;
+use crate::radio::{Limit, RadioError};
 
 /// Between two packets of a phone (Bluetooth Specification v1.2.2, "Advertising interval").
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_INTERVAL: Duration = Duration::from_millis(270);
 
 /// The kernel's own interval, where bluetoothd passes none on (`le_adv_min_interval`).
-pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(1280);
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(1280);
+
+/// A connection that was given up may go on being made for so long.
+const LINGERING: Duration = Duration::from_secs(10);
 
 /// How often is looked whether the old advertisement has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What is being sent.
+pub(super) struct Voice {
+    pub(super) adapter: Adapter,
+    /// `None` where bluetoothd never said that it sends.
+    handle: Option<AdvertisementHandle>,
+    pub(super) frame: Frame,
+}
+
+impl Link {
+    /// Never new before old, and nothing else on the adapter meanwhile.
+    pub(in crate::radio::ble) async fn advertise(&mut self, frame: Frame) -> Result<(), Trouble> {
+        let name = self.options.advertise_adapter.clone().or_else(|| self.options.adapter.clone());
+        let adapter = self.adapter(name).await.map_err(Trouble::Refused)?;
+        self.must_hide(&adapter).await.map_err(Trouble::Refused)?;
+        self.break_off();
+        if self.ear.as_ref().is_some_and(|ear| ear.adapter.name() == adapter.name()) {
+            self.pause().await.map_err(Trouble::Broken)?;
+        }
+        self.silence().await?;
+        self.renew_address(&adapter).await.map_err(Trouble::Broken)?;
+        let begun = self.begin_sending(adapter, frame).await;
+        if let Err(trouble @ (Trouble::Broken(_) | Trouble::Uncertain(_))) = begun {
+            return Err(trouble);
+        }
+        // What is on the air stays there, whatever becomes of listening.
+        if let Err(problem) = self.resume().await {
+            self.lose_listening(problem);
+        }
+        begun
+    }
+
+    pub(in crate::radio::ble) async fn silence(&mut self) -> Result<(), Trouble> {
+        let Some(Voice { adapter, handle, .. }) = self.voice.take() else {
+            return Ok(());
+        };
+        if let Some(handle) = handle {
+            end(&adapter, handle).await?;
+        }
+        if let Some(server) = &self.server {
+            server.change(&adapter, None).await.map_err(Trouble::Broken)?;
+        }
+        Ok(())
+    }
+
+    async fn begin_sending(&mut self, adapter: Adapter, frame: Frame) -> Result<(), Trouble> {
+        let advertisement = match self.options.form {
+            Form::Frame => advertisement(self.hearing.service(), Some(frame)),
+            Form::Connectable => {
+                self.serve(&adapter, frame).await.map_err(Trouble::Refused)?;
+                advertisement(self.hearing.service(), None)
+            }
+        };
+        let voice = |handle| Voice { adapter: adapter.clone(), handle, frame };
+        let limit = (self.daemon.is_experimental == Some(false)).then_some(Limit::AdvertisingInterval(DEFAULT_INTERVAL));
+        self.shared.lock().sending = Half { lost: None, limits: limit.into_iter().collect() };
+        match begin(&adapter, advertisement).await {
+            Ok(handle) => {
+                self.voice = Some(voice(Some(handle)));
+                Ok(())
+            }
+            Err(Trouble::Uncertain(problem)) => {
+                self.voice = Some(voice(None));
+                Err(Trouble::Uncertain(problem))
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn serve(&mut self, adapter: &Adapter, frame: Frame) -> Result<(), RadioError> {
+        let server = match &mut self.server {
+            Some(server) => server,
+            none => {
+                let (clock, shared) = (Arc::clone(&self.clock), Arc::clone(&self.shared));
+                none.insert(Server::begin(adapter, self.hearing.service(), clock, shared).await?)
+            }
+        };
+        server.change(adapter, Some(frame)).await
+    }
+
+    /// Connections and scan requests get a new address, if the time of the old one is over. The kernel takes it when a scan begins, but not while
+    /// something is being sent: so now, when nothing is.
+    async fn renew_address(&mut self, adapter: &Adapter) -> Result<(), RadioError> {
+        let wants_listening = self.wants_listening;
+        if !self.daemon.hides_address() || self.ear.as_ref().is_none_or(|ear| ear.adapter.name() != adapter.name()) {
+            return Ok(());
+        }
+        self.wants_listening = true;
+        let renewed = self.resume().await;
+        self.wants_listening = wants_listening;
+        if !wants_listening {
+            self.pause().await?;
+        }
+        // While a connection is being made, the kernel leaves the address as it is; one that was given up may linger.
+        let is_connecting = self.connected.is_some_and(|connected| connected.elapsed() < LINGERING);
+        let lifetime = if is_connecting { Duration::MAX } else { initiator::lifetime(adapter.name()) };
+        self.initiator.may_have_changed(self.origin.elapsed(), lifetime);
+        renewed
+    }
+
+    /// Refuses what would show the adapter's own address, or two identifiers under one: see the table above.
+    async fn must_hide(&self, adapter: &Adapter) -> Result<(), RadioError> {
+        let may_have_privacy =
+            self.daemon.privacy.is_some_and(|privacy| privacy != Privacy::Off) || self.daemon.needs_restart == Some(true);
+        let what = if may_have_privacy && !is_extended(adapter).await {
+            "take a new address with each identifier on this adapter while `Privacy` is on in /etc/bluetooth/main.conf"
+        } else if self.options.form == Form::Connectable && !self.daemon.hides_address() {
+            "let phones connect and hide the adapter's own address; `vigie doctor` names the line to add"
+        } else {
+            return Ok(());
+        };
+        Err(RadioError::Unsupported { what })
+    }
+}
+
 /// What goes on the air.
-pub(super) fn advertisement(service: Uuid, frame: Option<Frame>) -> Advertisement {
+fn advertisement(service: Uuid, frame: Option<Frame>) -> Advertisement {
     Advertisement {
         advertisement_type: if frame.is_some() { Type::Broadcast } else { Type::Peripheral },
         service_uuids: [service].into(),
@@ -40,12 +163,12 @@ pub(super) fn advertisement(service: Uuid, frame: Option<Frame>) -> Advertisemen
 
 /// Whether the adapter has extended advertising: then each advertisement has an address of its own, which a connection does not change. Where
 /// bluetoothd does not say (the property is an experimental one), it has not.
-pub(super) async fn is_extended(adapter: &Adapter) -> bool {
+async fn is_extended(adapter: &Adapter) -> bool {
     matches!(in_time(adapter.supported_advertising_secondary_channels()).await, Ok(Ok(Some(channels))) if !channels.is_empty())
 }
 
 /// Begins to send.
-pub(super) async fn begin(adapter: &Adapter, advertisement: Advertisement) -> Result<AdvertisementHandle, Trouble> {
+async fn begin(adapter: &Adapter, advertisement: Advertisement) -> Result<AdvertisementHandle, Trouble> {
     match in_time(adapter.advertise(advertisement)).await {
         Ok(Ok(handle)) => Ok(handle),
         // Where bluetoothd itself says no, nothing was sent.
@@ -56,7 +179,7 @@ pub(super) async fn begin(adapter: &Adapter, advertisement: Advertisement) -> Re
 }
 
 /// Ends sending, and waits until bluetoothd says so.
-pub(super) async fn end(adapter: &Adapter, handle: AdvertisementHandle) -> Result<(), Trouble> {
+async fn end(adapter: &Adapter, handle: AdvertisementHandle) -> Result<(), Trouble> {
     let ended = async {
         let before = adapter.active_advertising_instances().await?;
         drop(handle);
