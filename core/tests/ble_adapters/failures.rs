@@ -47,6 +47,12 @@ fn assert_says(device: &Device, text: &str) {
     assert!(is_told(), "it never said {text:?}, but {told:?}");
 }
 
+/// Both do.
+fn assert_both_say(one: &Device, other: &Device, text: &str) {
+    assert_says(one, text);
+    assert_says(other, text);
+}
+
 /// Both hear each other from now on, and have nothing to complain of.
 fn assert_resumes(what: &str, one: &Device, other: &Device) {
     let start = Instant::now();
@@ -64,11 +70,17 @@ fn pair(lab: &Lab) -> (Device, Device) {
     (Device::start(&Setup::on(&lab.names[0]), &clock), Device::start(&Setup::on(&lab.names[1]), &clock))
 }
 
-#[test]
-fn adapter_switched_off_and_on() {
-    let Some(lab) = Lab::take(2) else { return };
+/// A system that may be broken, and two devices on it that hear each other.
+fn meet() -> Option<(Lab, Device, Device)> {
+    let lab = Lab::take(2)?;
     let (a, b) = pair(&lab);
     assert_resumes("they meet", &a, &b);
+    Some((lab, a, b))
+}
+
+#[test]
+fn adapter_switched_off_and_on() {
+    let Some((lab, a, b)) = meet() else { return };
     lab.power(&lab.names[0], false);
     assert_says(&a, POWERED_OFF);
     assert!(b.status().radio_problem.is_none(), "the other adapter is on");
@@ -78,21 +90,16 @@ fn adapter_switched_off_and_on() {
 
 #[test]
 fn bluetoothd_killed_and_started() {
-    let Some(lab) = Lab::take(2) else { return };
-    let (a, b) = pair(&lab);
-    assert_resumes("they meet", &a, &b);
+    let Some((lab, a, b)) = meet() else { return };
     lab.kill_daemon();
-    assert_says(&a, NO_SERVICE);
-    assert_says(&b, NO_SERVICE);
+    assert_both_say(&a, &b, NO_SERVICE);
     lab.start_daemon();
     assert_resumes("with bluetoothd started again, they hear each other", &a, &b);
 }
 
 #[test]
 fn bluetoothd_restarted_at_once() {
-    let Some(lab) = Lab::take(2) else { return };
-    let (a, b) = pair(&lab);
-    assert_resumes("they meet", &a, &b);
+    let Some((lab, a, b)) = meet() else { return };
     for _ in 0..2 {
         lab.kill_daemon();
         lab.start_daemon();
@@ -106,20 +113,16 @@ fn bluetoothd_absent_at_the_start() {
     let Some(lab) = Lab::take(2) else { return };
     lab.kill_daemon();
     let (a, b) = pair(&lab);
-    assert_says(&a, NO_SERVICE);
-    assert_says(&b, NO_SERVICE);
+    assert_both_say(&a, &b, NO_SERVICE);
     lab.start_daemon();
     assert_resumes("with bluetoothd started, they hear each other", &a, &b);
 }
 
 #[test]
 fn message_bus_killed_and_started() {
-    let Some(lab) = Lab::take(2) else { return };
-    let (a, b) = pair(&lab);
-    assert_resumes("they meet", &a, &b);
+    let Some((lab, a, b)) = meet() else { return };
     lab.kill_bus();
-    assert_says(&a, NO_MESSAGE_BUS);
-    assert_says(&b, NO_MESSAGE_BUS);
+    assert_both_say(&a, &b, NO_MESSAGE_BUS);
     lab.start_bus();
     assert_says(&a, NO_SERVICE);
     lab.start_daemon();
@@ -157,8 +160,7 @@ fn permission_refused_and_given() {
     let Some(lab) = Lab::take(2) else { return };
     lab.deny();
     let (a, b) = pair(&lab);
-    assert_says(&a, NOT_PERMITTED);
-    assert_says(&b, NOT_PERMITTED);
+    assert_both_say(&a, &b, NOT_PERMITTED);
     lab.allow();
     assert_resumes("with the permission, they hear each other", &a, &b);
 }
