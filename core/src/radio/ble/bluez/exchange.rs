@@ -37,15 +37,16 @@ struct Own {
 pub(super) struct Exchange {
     id: PeripheralId,
     rssi: Rssi,
+    /// When listening paused for it.
     started: Instant,
     peripheral: Peripheral,
     task: JoinHandle<Result<Frame, &'static str>>,
 }
 
 impl Exchange {
-    fn begin(id: PeripheralId, peripheral: Peripheral, rssi: Rssi, own: Own) -> Self {
+    fn begin(id: PeripheralId, peripheral: Peripheral, rssi: Rssi, own: Own, started: Instant) -> Self {
         let task = tokio::spawn(talk(peripheral.clone(), rssi, own));
-        Self { id, rssi, started: Instant::now(), peripheral, task }
+        Self { id, rssi, started, peripheral, task }
     }
 
     /// Waits for its end: what the peer said, if it did. Can be dropped and called again, until it has ended.
@@ -79,12 +80,15 @@ impl Link {
         let (Some((id, rssi)), Some(ear)) = (self.turns.next(self.origin.elapsed()), &mut self.ear) else {
             return Ok(());
         };
+        let started = Instant::now();
         ear.rest().await?;
         if let Some(peripheral) = ear.peripheral(&id).await {
             // Another adapter than that which sends keeps its address when the identifier changes, so it says nothing of us.
             let voice = self.voice.as_ref().filter(|voice| voice.adapter.name() == ear.adapter.name());
             let own = Own { frame: voice.and_then(|voice| self.initiator.tell(voice.frame)), service: self.hearing.service() };
-            self.exchange = Some(Exchange::begin(id, peripheral, rssi, own));
+            self.exchange = Some(Exchange::begin(id, peripheral, rssi, own, started));
+        } else {
+            self.charge(started);
         }
         Ok(())
     }
@@ -111,8 +115,13 @@ impl Link {
         let started = exchange.started;
         exchange.part();
         self.connected = Some(Instant::now());
+        self.charge(started);
+    }
+
+    /// Since then nothing was heard, for the sake of a connection.
+    pub(super) fn charge(&mut self, since: Instant) {
         if self.wants_listening {
-            self.turns.charge(started.elapsed());
+            self.turns.charge(since.elapsed());
         }
     }
 }

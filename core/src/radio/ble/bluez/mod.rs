@@ -124,7 +124,13 @@ impl Link {
             Happening::Broken(problem) => return Err(problem),
             Happening::News(news) => return self.take_in(news),
             Happening::Turn => self.begin_exchange().await?,
-            Happening::Exchanged(frame) => self.end_exchange(frame),
+            Happening::Exchanged(frame) => {
+                self.end_exchange(frame);
+                let ended = Instant::now();
+                self.resume().await?;
+                self.charge(ended);
+                return Ok(());
+            }
         }
         self.resume().await
     }
