@@ -12,6 +12,7 @@ mod connections;
 mod control;
 mod device;
 mod failures;
+mod false_peers;
 mod meeting;
 mod peers;
 mod rotation;

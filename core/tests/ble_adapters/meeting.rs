@@ -11,7 +11,7 @@ use crate::peers::Peer;
 use crate::sniffer::{Report, Sniffer};
 
 /// What the virtual air does to packets, where it is one: a line for each pair, `RECEIVER SENDER DBM|out [JITTER [LOSS_PERCENT]]`.
-fn set_air(rules: &str) -> bool {
+pub(crate) fn set_air(rules: &str) -> bool {
     let is_virtual = std::env::var_os("VIGIE_LAB").is_some();
     if is_virtual {
         std::fs::write("/run/air", rules).unwrap();

@@ -1,33 +1,19 @@
-//! Peers that are not Vigie: whoever may send, serve and write something else.
+//! Peers that are not Vigie: whoever may send and write something else.
 
 use std::time::Duration;
 
 use bluer::adv::{Advertisement, AdvertisementHandle, Type};
-use bluer::gatt::local::{
-    Application, ApplicationHandle, Characteristic, CharacteristicRead, CharacteristicWrite, CharacteristicWriteMethod, Service,
-};
 use bluer::gatt::{WriteOp, remote};
 use bluer::{Adapter, DiscoveryFilter, DiscoveryTransport, Session};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 use vigie::beacon::ServiceUuid;
-use vigie::radio::ble::{PAYLOAD_CHARACTERISTIC, WRITE_BACK_CHARACTERISTIC};
+use vigie::radio::ble::WRITE_BACK_CHARACTERISTIC;
 
 /// Our service, in full.
 pub(crate) fn service() -> Uuid {
     Uuid::from_u128(0x0000_0000_0000_1000_8000_0080_5F9B_34FB | u128::from(ServiceUuid::default().0) << 96)
-}
-
-/// Where a false peer stops to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stall {
-    /// It is gone when it is connected to.
-    Connect,
-    /// It serves nothing of ours.
-    Service,
-    Read,
-    Write,
 }
 
 /// A peer on an adapter, as long as it lives.
@@ -36,7 +22,6 @@ pub(crate) struct Peer {
     adapter: Adapter,
     _session: Session,
     shown: Option<AdvertisementHandle>,
-    served: Option<ApplicationHandle>,
 }
 
 impl Peer {
@@ -47,66 +32,23 @@ impl Peer {
             let adapter = session.adapter(name).unwrap();
             (session, adapter)
         });
-        Self { runtime, adapter, _session: session, shown: None, served: None }
+        Self { runtime, adapter, _session: session, shown: None }
     }
 
     /// Sends service data of our service, whatever it is.
     pub(crate) fn shout(&mut self, data: &[u8]) {
         self.shown = None;
         std::thread::sleep(Duration::from_millis(200));
-        self.show(Type::Broadcast, Some(data.to_vec()));
-    }
-
-    /// Shows our service as a phone that cannot send service data, and stalls.
-    pub(crate) fn stall(&mut self, stall: Stall) {
-        if matches!(stall, Stall::Read | Stall::Write) {
-            self.serve(stall);
-        }
-        self.show(Type::Peripheral, None);
-        if stall == Stall::Connect {
-            std::thread::sleep(Duration::from_secs(3));
-            self.shown = None;
-        }
-    }
-
-    fn show(&mut self, advertisement_type: Type, data: Option<Vec<u8>>) {
         let interval = Some(Duration::from_millis(250));
         let advertisement = Advertisement {
-            advertisement_type,
+            advertisement_type: Type::Broadcast,
             service_uuids: [service()].into(),
-            service_data: data.map(|data| (service(), data)).into_iter().collect(),
+            service_data: [(service(), data.to_vec())].into(),
             min_interval: interval,
             max_interval: interval,
             ..Advertisement::default()
         };
         self.shown = Some(self.runtime.block_on(self.adapter.advertise(advertisement)).unwrap());
-    }
-
-    fn serve(&mut self, stall: Stall) {
-        let payload = move || async move {
-            if stall == Stall::Read {
-                std::future::pending::<()>().await;
-            }
-            Ok([[1].as_slice(), &[7; 20]].concat())
-        };
-        let readable = Characteristic {
-            uuid: PAYLOAD_CHARACTERISTIC,
-            read: Some(CharacteristicRead {
-                read: true,
-                fun: Box::new(move |_| payload().boxed()),
-                ..CharacteristicRead::default()
-            }),
-            ..Characteristic::default()
-        };
-        let never = CharacteristicWriteMethod::Fun(Box::new(|_, _| std::future::pending().boxed()));
-        let writable = Characteristic {
-            uuid: WRITE_BACK_CHARACTERISTIC,
-            write: Some(CharacteristicWrite { write: true, method: never, ..CharacteristicWrite::default() }),
-            ..Characteristic::default()
-        };
-        let served = Service { uuid: service(), primary: true, characteristics: vec![readable, writable], ..Service::default() };
-        let application = Application { services: vec![served], ..Application::default() };
-        self.served = Some(self.runtime.block_on(self.adapter.serve_gatt_application(application)).unwrap());
     }
 
     /// Connects to the one device around that shows our service, writes, and says for each write whether it was taken.
