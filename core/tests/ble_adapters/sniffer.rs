@@ -39,6 +39,8 @@ pub(crate) struct Address {
 #[derive(Debug, Clone)]
 pub(crate) enum Report {
     Advertisement {
+        /// Whose report it is.
+        adapter: u16,
         address: Address,
         data: Vec<u8>,
     },
@@ -135,7 +137,7 @@ fn read_event(adapter: u16, event: &[u8], addresses: &mut Addresses, reports: &m
             for _ in 0..event[1] {
                 let length = usize::from(rest[8]);
                 let data = rest[9..9 + length].to_vec();
-                reports.push(Report::Advertisement { address: address(rest[1], &rest[2..8]), data });
+                reports.push(Report::Advertisement { adapter, address: address(rest[1], &rest[2..8]), data });
                 rest = &rest[10 + length..];
             }
         }
@@ -144,7 +146,7 @@ fn read_event(adapter: u16, event: &[u8], addresses: &mut Addresses, reports: &m
             for _ in 0..event[1] {
                 let length = usize::from(rest[23]);
                 let data = rest[24..24 + length].to_vec();
-                reports.push(Report::Advertisement { address: address(rest[2], &rest[3..9]), data });
+                reports.push(Report::Advertisement { adapter, address: address(rest[2], &rest[3..9]), data });
                 rest = &rest[24 + length..];
             }
         }
