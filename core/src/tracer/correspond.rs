@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::{Event, FileStatus, State, Tracer, TracerError, lock};
+use super::{Event, FileStatus, Tracer, TracerError, lock};
 use crate::courier::pacer::Network;
 use crate::courier::{
-    self, CompleteFile, Courier, KeyListStatus, Matched, Next, ReportDetails, ReportId, ReportStatus, Servers, Transport,
-    VerificationCode,
+    self, CompleteFile, Context, Courier, KeyListStatus, Matched, News, Next, ReportDetails, ReportId, ReportStatus, Servers,
+    Transport, VerificationCode,
 };
 use crate::keys::schedule::release;
+use crate::store::StoreError;
 
 /// Between two looks where nobody is connected to a server, and where the store fails.
 const IDLE: Duration = Duration::from_secs(60);
@@ -40,12 +41,7 @@ impl Tracer {
         let mut connection = lock(&self.connection);
         let Some(Connection { courier, transport }) = connection.as_mut() else { return Ok(IDLE) };
         let now = self.clock.now();
-        let (next, life) = self.with(|state| {
-            let life = state.life;
-            let State { store, rng, .. } = state;
-            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
-            Ok((courier.next(store, now, rng)?, life))
-        })?;
+        let (next, life) = self.with(|state| Ok((courier.next(&mut state.context(now)?)?, state.life)))?;
         let news = match next {
             Next::Wait(wait) => return Ok(wait),
             Next::Send(errand) => {
@@ -53,26 +49,25 @@ impl Tracer {
                 if let Err(error) = &result {
                     tracing::debug!(%error, "a server was not reached");
                 }
-                let now = self.clock.now();
-                self.with(|state| match state.store.as_mut() {
-                    // Everything was erased in the meantime: nothing of the answer may come back.
-                    _ if state.life != life => Ok(Vec::new()),
-                    None => Err(crate::store::StoreError::Corrupt.into()),
-                    Some(store) => Ok(courier.answered(store, *errand, result, now, &mut state.rng)?),
-                })?
+                self.keep_in(life, |context| courier.answered(context, *errand, result))?
             }
             Next::Match(file) => {
                 let matched = self.match_download(&file)?;
-                let now = self.clock.now();
-                self.with(|state| match state.store.as_mut() {
-                    _ if state.life != life => Ok(Vec::new()),
-                    None => Err(crate::store::StoreError::Corrupt.into()),
-                    Some(store) => Ok(courier.matched(store, &file, matched, now, &mut state.rng)?),
-                })?
+                self.keep_in(life, |context| courier.matched(context, &file, matched))?
             }
         };
         news.into_iter().for_each(|news| self.tell(Event::Courier(news)));
         Ok(Duration::ZERO)
+    }
+
+    /// Keeps what came back; nothing, where everything has been erased in the meantime.
+    fn keep_in(
+        &self,
+        life: u64,
+        keep: impl FnOnce(&mut Context<'_>) -> Result<Vec<News>, StoreError>,
+    ) -> Result<Vec<News>, TracerError> {
+        let now = self.clock.now();
+        self.with(|state| if state.life == life { Ok(keep(&mut state.context(now)?)?) } else { Ok(Vec::new()) })
     }
 
     fn match_download(&self, file: &CompleteFile) -> Result<Matched, TracerError> {
@@ -105,9 +100,7 @@ impl Tracer {
             }
             let keys = state.store()?.own_keys()?;
             let release = release(&keys, now.interval(), state.watch.believed().interval(), &mut state.rng);
-            let State { store, rng, .. } = state;
-            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
-            let id = courier::make_report(store, &release, code, details, now, rng)?;
+            let id = courier::make_report(&mut state.context(now)?, &release, code, details)?;
             state.go_on_after(&release);
             Ok(id)
         });
@@ -122,11 +115,7 @@ impl Tracer {
     /// [`TracerError::Store`].
     pub fn report_again(&self, id: ReportId, code: &VerificationCode) -> Result<bool, TracerError> {
         let now = self.clock.now();
-        let goes_on = self.with(|state| {
-            let State { store, rng, .. } = state;
-            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
-            Ok(courier::report_again(store, id, code, now, rng)?)
-        });
+        let goes_on = self.with(|state| Ok(courier::report_again(&mut state.context(now)?, id, code)?));
         self.wake_correspondence();
         goes_on
     }
@@ -137,11 +126,7 @@ impl Tracer {
     /// [`TracerError::Store`].
     pub fn withdraw_report(&self, id: ReportId) -> Result<bool, TracerError> {
         let now = self.clock.now();
-        self.with(|state| {
-            let State { store, rng, .. } = state;
-            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
-            Ok(courier::withdraw_report(store, id, now, rng)?)
-        })
+        self.with(|state| Ok(courier::withdraw_report(&mut state.context(now)?, id)?))
     }
 
     /// The reports of the last 14 days, oldest first.
@@ -170,11 +155,7 @@ impl Tracer {
         let mut connection = lock(&self.connection);
         let Some(Connection { courier, .. }) = connection.as_mut() else { return Ok(()) };
         let now = self.clock.now();
-        self.with(|state| {
-            let State { store, rng, .. } = state;
-            let store = store.as_mut().ok_or(crate::store::StoreError::Corrupt)?;
-            Ok(courier.sync_now(store, now, rng)?)
-        })?;
+        self.with(|state| Ok(courier.sync_now(&mut state.context(now)?)?))?;
         drop(connection);
         self.wake_correspondence();
         Ok(())

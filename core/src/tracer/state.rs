@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 
 use super::session::{Session, Step};
 use super::{Event, Status, TracerError, Tracing};
+use crate::courier::Context;
 use crate::encounters::Encounter;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
@@ -44,6 +45,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn store(&mut self) -> Result<&mut Store, StoreError> {
         self.store.as_mut().ok_or(StoreError::Corrupt)
+    }
+
+    /// What the courier decides with.
+    pub(super) fn context(&mut self, now: Timestamp) -> Result<Context<'_>, StoreError> {
+        Ok(Context { store: self.store.as_mut().ok_or(StoreError::Corrupt)?, now, rng: &mut *self.rng })
     }
 
     /// Does all that is due, even where one of it fails. The first failure is returned.

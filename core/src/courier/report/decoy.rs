@@ -38,7 +38,7 @@ impl Report {
     }
 
     /// A decoy that begins with this step, where a report ended before.
-    pub(in crate::courier) fn decoy_at(step: Step, authority: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+    pub(super) fn decoy_at(step: Step, authority: &str, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let mut report = Self::decoy(rng);
         while report.step != step {
             report.go_on(authority, rng);

@@ -14,6 +14,7 @@
 //! A decoy is the same machine with random content. Bodies are filled up to a size that does not depend on what is in them.
 
 mod decoy;
+mod sending;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,10 @@ use super::wire::{
 };
 use crate::time::EnIntervalNumber;
 
-pub(super) use decoy::next_decoy;
+use decoy::next_decoy;
+#[cfg(test)]
+pub(super) use sending::send_decoy;
+pub use sending::{make_report, report_again, reports, withdraw_report};
 
 /// Bodies of the first two steps have at least this length, and up to a quarter more.
 const SMALL_BODY: usize = 4_096;

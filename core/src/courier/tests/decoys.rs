@@ -66,8 +66,7 @@ fn decoys(change: impl Fn(&mut Vec<Seen>)) -> Sample {
         let (mut phone, mut server) = (Phone::new(10_000 + n), Server::new(true));
         phone.servers.decoy_mean_s = u64::MAX / 1_000;
         server.fates = fates(n);
-        let made = vec![entry(&Report::decoy(&mut phone.rng), START, &mut phone.rng)];
-        phone.store.keep_changes(&Changes { made, ..Changes::default() }).unwrap();
+        report::send_decoy(&mut phone.context()).unwrap();
         phone.run(&mut server, HOUR * 3, |_| false);
         assert!(server.seen.iter().all(|seen| seen.is_chaff));
         change(&mut server.seen);

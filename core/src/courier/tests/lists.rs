@@ -82,16 +82,16 @@ fn somebody_who_waits_gets_the_lists_at_once_even_after_failures() {
     server.fates = vec![Fate::Busy; 5];
     phone.run(&mut server, 12 * HOUR, |_| false);
     let (mut courier, now) = (phone.courier(), phone.now);
-    courier.sync_now(&mut phone.store, now, &mut phone.rng).unwrap();
+    courier.sync_now(&mut phone.context()).unwrap();
     server.fates.clear();
     for _ in 0..3 {
-        match courier.next(&mut phone.store, now, &mut phone.rng).unwrap() {
+        match courier.next(&mut phone.context()).unwrap() {
             Next::Send(errand) => {
                 let result = server.exchange_at(&errand.request, now);
-                courier.answered(&mut phone.store, *errand, result, now, &mut phone.rng).unwrap();
+                courier.answered(&mut phone.context(), *errand, result).unwrap();
             }
             Next::Match(file) => {
-                courier.matched(&mut phone.store, &file, server.judge(&file.file), now, &mut phone.rng).unwrap();
+                courier.matched(&mut phone.context(), &file, server.judge(&file.file)).unwrap();
             }
             Next::Wait(wait) => panic!("nothing is due for {wait:?}"),
         }

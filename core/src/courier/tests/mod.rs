@@ -46,10 +46,14 @@ impl Phone {
         Courier::new(self.servers.clone(), self.folder.path().to_path_buf())
     }
 
+    fn context(&mut self) -> Context<'_> {
+        Context { store: &mut self.store, now: self.now, rng: &mut self.rng }
+    }
+
     fn report(&mut self, code: &VerificationCode) -> ReportId {
         let now = self.now.interval();
         let release = release(&self.store.own_keys().unwrap(), now, now, &mut self.rng);
-        make_report(&mut self.store, &release, code, ReportDetails::default(), self.now, &mut self.rng).unwrap()
+        make_report(&mut self.context(), &release, code, ReportDetails::default()).unwrap()
     }
 
     fn state(&self, id: ReportId) -> ReportState {
@@ -60,17 +64,17 @@ impl Phone {
     fn run(&mut self, server: &mut Server, limit: Duration, mut ends: impl FnMut(&Self) -> bool) {
         let end = self.now.after(limit);
         while self.now < end && !ends(self) {
-            match self.courier().next(&mut self.store, self.now, &mut self.rng).unwrap() {
+            match self.courier().next(&mut self.context()).unwrap() {
                 Next::Wait(wait) => self.now = self.now.after(wait.max(Duration::from_secs(1))),
                 Next::Send(errand) => {
                     let result = server.exchange_at(&errand.request, self.now);
                     self.now = self.now.after(Duration::from_millis(300));
-                    let news = self.courier().answered(&mut self.store, *errand, result, self.now, &mut self.rng).unwrap();
+                    let news = self.courier().answered(&mut self.context(), *errand, result).unwrap();
                     self.news.extend(news);
                 }
                 Next::Match(file) => {
                     let matched = server.judge(&file.file);
-                    let news = self.courier().matched(&mut self.store, &file, matched, self.now, &mut self.rng).unwrap();
+                    let news = self.courier().matched(&mut self.context(), &file, matched).unwrap();
                     self.news.extend(news);
                 }
             }

@@ -77,12 +77,12 @@ fn at_a_deployed_server_a_lost_answer_asks_for_a_new_code_and_keeps_keys_and_con
         let keys_before = phone.store.own_keys().unwrap();
         assert_eq!(phone.run_report(&mut server, id, 24 * HOUR), ReportState::NeedsNewCode);
         assert_published_once(&server, 0);
-        let (now, again) = (phone.now, code(&mut server));
-        assert!(report_again(&mut phone.store, id, &again, now, &mut phone.rng).unwrap());
+        let again = code(&mut server);
+        assert!(report_again(&mut phone.context(), id, &again).unwrap());
         assert_eq!(phone.run_report(&mut server, id, HOUR), ReportState::Done { keys: 3 });
         assert_published_once(&server, 3);
         assert_eq!(phone.store.own_keys().unwrap(), keys_before);
-        assert!(!report_again(&mut phone.store, id, &again, now, &mut phone.rng).unwrap(), "it is done");
+        assert!(!report_again(&mut phone.context(), id, &again).unwrap(), "it is done");
     }
 }
 
@@ -154,13 +154,13 @@ fn a_clock_that_is_ahead_is_named_and_the_report_goes_when_it_is_set() {
 fn a_report_can_be_withdrawn_until_its_keys_are_sent() {
     let (mut phone, mut server) = (Phone::new(10), Server::new(true));
     let id = phone.report(&code(&mut server));
-    assert!(withdraw_report(&mut phone.store, id, START, &mut phone.rng).unwrap());
+    assert!(withdraw_report(&mut phone.context(), id).unwrap());
     phone.run(&mut server, HOUR, |_| false);
     assert!(server.seen.is_empty() && server.published.is_empty());
     let id = phone.report(&code(&mut server));
     server.fates = vec![Fate::Well, Fate::Well, Fate::AnswerLost];
     phone.run(&mut server, HOUR, |_| false);
-    assert!(!withdraw_report(&mut phone.store, id, phone.now, &mut phone.rng).unwrap(), "its keys may be there");
+    assert!(!withdraw_report(&mut phone.context(), id).unwrap(), "its keys may be there");
     assert_published_once(&server, 3);
 }
 
@@ -168,12 +168,10 @@ fn a_report_can_be_withdrawn_until_its_keys_are_sent() {
 fn an_answer_that_comes_after_the_withdrawal_changes_nothing() {
     let (mut phone, mut server) = (Phone::new(11), Server::new(true));
     let id = phone.report(&code(&mut server));
-    let Next::Send(errand) = phone.courier().next(&mut phone.store, START, &mut phone.rng).unwrap() else {
-        panic!("nothing to send")
-    };
+    let Next::Send(errand) = phone.courier().next(&mut phone.context()).unwrap() else { panic!("nothing to send") };
     let answer = server.exchange_at(&errand.request, START);
-    assert!(withdraw_report(&mut phone.store, id, START, &mut phone.rng).unwrap());
-    let news = phone.courier().answered(&mut phone.store, *errand, answer, START, &mut phone.rng).unwrap();
+    assert!(withdraw_report(&mut phone.context(), id).unwrap());
+    let news = phone.courier().answered(&mut phone.context(), *errand, answer).unwrap();
     assert_eq!((news, reports(&phone.store).unwrap()), (vec![], vec![]));
 }
 
@@ -185,12 +183,12 @@ fn hostile_answers_cost_no_report() {
             let (mut phone, mut server) = (Phone::new(12), Server::new(true));
             let id = phone.report(&code(&mut server));
             for _ in 0..3 {
-                let Next::Send(errand) = phone.courier().next(&mut phone.store, phone.now, &mut phone.rng).unwrap() else {
+                let Next::Send(errand) = phone.courier().next(&mut phone.context()).unwrap() else {
                     break;
                 };
                 let headers = vec![("retry-after".into(), "9e99".into()), ("date".into(), "yesterday".into())];
                 let response = Response { status, headers, body: body.to_vec() };
-                phone.courier().answered(&mut phone.store, *errand, Ok(response), phone.now, &mut phone.rng).unwrap();
+                phone.courier().answered(&mut phone.context(), *errand, Ok(response)).unwrap();
             }
             assert_eq!(phone.run_report(&mut server, id, 24 * HOUR), ReportState::Done { keys: 3 }, "{status}");
         }

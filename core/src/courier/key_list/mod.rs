@@ -7,6 +7,8 @@
 //! Files never change, so one that was cut is continued where it broke off; where the whole then does not verify, it is fetched once more from its
 //! start. A file that cannot be used is skipped and reported, and blocks no other.
 
+mod fetching;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

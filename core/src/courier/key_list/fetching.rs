@@ -1,0 +1,224 @@
+//! What is done about the lists: asking for an index, fetching a file, taking what came of it.
+
+use std::time::Duration;
+
+use super::{FileState, ListState, complete, part};
+use crate::courier::pacer::Work;
+use crate::courier::servers::KeyList;
+use crate::courier::{
+    About, Answer, CompleteFile, Context, Courier, KeyListStatus, LONGEST_WAIT, Matched, News, Next, failure_of, note, read_note,
+    rest, send,
+};
+use crate::store::{Changes, Store, StoreError};
+use crate::time::Timestamp;
+
+impl Courier {
+    /// Somebody waits for the key lists: they are asked for at once, as what a person waits for.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sync_now(&mut self, context: &mut Context<'_>) -> Result<(), StoreError> {
+        self.is_awaited = true;
+        for index in 0..self.servers.key_lists.len() {
+            let mut state = self.list(context, index)?;
+            (state.due_ms, state.attempts) = (context.now.unix_ms(), 0);
+            for file in &mut state.files {
+                (file.due_ms, file.attempts) = (context.now.unix_ms(), 0);
+            }
+            self.keep_list(context.store, index, &state, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// What is due of a list: its index, or a file.
+    pub(in crate::courier) fn next_of_list(
+        &self,
+        context: &mut Context<'_>,
+        index: usize,
+        wait: &mut Duration,
+    ) -> Result<Option<Next>, StoreError> {
+        let list = &self.servers.key_lists[index];
+        let mut state = self.list(context, index)?;
+        let work = if self.is_awaited { Work::Person } else { Work::Poll(state.period()) };
+        let due = Timestamp::from_unix_ms(state.due_ms);
+        let Some(rest_of_index) = rest(due, context.now) else {
+            let request = state.index_request(list);
+            let (name, mut pacer) = self.pacer(context.store, &request)?;
+            match pacer.permit(work, self.network, context.now.since(due), context.now, context.rng) {
+                Ok(()) => return Ok(Some(send(request, About::Index(index), work))),
+                Err(at) => state.due_ms = at.unix_ms(),
+            }
+            *wait = Timestamp::from_unix_ms(state.due_ms).since(context.now).min(*wait);
+            self.keep_list(context.store, index, &state, vec![note(&name, &pacer)])?;
+            return Ok(None);
+        };
+        *wait = rest_of_index.min(*wait);
+        for place in 0..state.files.len() {
+            let file = &state.files[place];
+            let FileState::Waiting { from_start } = file.state else { continue };
+            let due = Timestamp::from_unix_ms(file.due_ms);
+            if let Some(rest) = rest(due, context.now) {
+                *wait = rest.min(*wait);
+                continue;
+            }
+            let file_here = complete(&self.downloads, list, &file.path);
+            if file_here.exists() {
+                // Whether it was continued is not known after a restart: then it is fetched once more where it does not verify.
+                let (list, path) = (index, file.path.clone());
+                return Ok(Some(Next::Match(CompleteFile { file: file_here, list, path, was_continued: !from_start })));
+            }
+            let request = file.request(list, &self.downloads);
+            let (name, mut pacer) = self.pacer(context.store, &request)?;
+            match pacer.permit(work, self.network, context.now.since(due), context.now, context.rng) {
+                Ok(()) => return Ok(Some(send(request, About::File(index, file.path.clone()), work))),
+                Err(at) => {
+                    state.files[place].due_ms = at.unix_ms();
+                    *wait = at.since(context.now).min(*wait);
+                    self.keep_list(context.store, index, &state, vec![note(&name, &pacer)])?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(in crate::courier) fn index_answered(
+        &self,
+        context: &mut Context<'_>,
+        index: usize,
+        answer: Answer<'_>,
+        news: &mut Vec<News>,
+    ) -> Result<(), StoreError> {
+        let index_url = self.servers.key_lists[index].index_url.clone();
+        let mut state = self.list(context, index)?;
+        let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        match answer.result {
+            Ok(response) if matches!(response.status, 200 | 304) => {
+                pacer.answered(context.now);
+                if response.status == 200 {
+                    let lost = state.update(&response.body, context.now).lost;
+                    state.etag = response.header("etag").filter(|etag| etag.len() <= 256).map(str::to_string);
+                    news.extend((lost > 0).then(|| News::ListLostFiles { index_url: index_url.clone(), files: lost }));
+                }
+                (state.seen_ms, state.attempts) = (Some(context.now.unix_ms()), 0);
+                state.due_ms = state.period().next(context.now).unix_ms();
+                if let (true, Some(newest)) = (state.becomes_stale(context.now), state.newest_ms) {
+                    news.push(News::ListIsStale { index_url, newest: Timestamp::from_unix_ms(newest) });
+                }
+            }
+            other => {
+                state.attempts = state.attempts.saturating_add(1);
+                state.due_ms = pacer.failed(answer.work, state.attempts, failure_of(&other), context.now, context.rng).unix_ms();
+            }
+        }
+        self.keep_list(context.store, index, &state, vec![note(&name, &pacer)])
+    }
+
+    pub(in crate::courier) fn file_answered(
+        &self,
+        context: &mut Context<'_>,
+        index: usize,
+        path: &str,
+        answer: Answer<'_>,
+    ) -> Result<(), StoreError> {
+        let list = &self.servers.key_lists[index];
+        let mut state = self.list(context, index)?;
+        let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        let Some(file) = state.files.iter_mut().find(|file| file.path == path) else { return Ok(()) };
+        let part_here = part(&self.downloads, list, path);
+        match answer.result {
+            Ok(response) if matches!(response.status, 200 | 206) => {
+                pacer.answered(context.now);
+                // Where it cannot be moved, it is fetched again.
+                let moved = std::fs::rename(&part_here, complete(&self.downloads, list, path));
+                file.attempts = if moved.is_ok() { 0 } else { file.attempts.saturating_add(1) };
+                file.due_ms = if moved.is_ok() { context.now } else { context.now.after(LONGEST_WAIT) }.unix_ms();
+            }
+            other => {
+                if matches!(&other, Ok(response) if response.status == 416) {
+                    // What is here is longer than the file: it is not the same one.
+                    let _ = std::fs::remove_file(&part_here);
+                }
+                file.attempts = file.attempts.saturating_add(1);
+                file.due_ms = pacer.failed(answer.work, file.attempts, failure_of(&other), context.now, context.rng).unix_ms();
+            }
+        }
+        self.keep_list(context.store, index, &state, vec![note(&name, &pacer)])
+    }
+
+    /// Takes how matching a file went, and removes the file where it is of no more use.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then it is matched again, which changes nothing.
+    pub fn matched(&mut self, context: &mut Context<'_>, file: &CompleteFile, matched: Matched) -> Result<Vec<News>, StoreError> {
+        let index_url = self.servers.key_lists[file.list].index_url.clone();
+        let mut state = self.list(context, file.list)?;
+        let mut news = Vec::new();
+        if let Some(listed) = state.files.iter_mut().find(|listed| listed.path == file.path) {
+            listed.state = match matched {
+                Matched::Applied(_) => FileState::Done,
+                Matched::Refused if file.was_continued => FileState::Waiting { from_start: true },
+                Matched::Refused => FileState::Refused,
+                Matched::Unfinished => listed.state,
+            };
+            if listed.state == FileState::Refused {
+                news.push(News::FileRefused { index_url, path: file.path.clone() });
+            }
+        }
+        if let Matched::Applied(Some(until)) = matched {
+            state.newest_ms = state.newest_ms.max(Some(until.unix_ms()));
+        }
+        self.keep_list(context.store, file.list, &state, Vec::new())?;
+        if matched != Matched::Unfinished {
+            // Where it stays, the next look at it finds it applied.
+            let _ = std::fs::remove_file(&file.file);
+        }
+        Ok(news)
+    }
+
+    /// How the key lists stand.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lists(&self, store: &Store) -> Result<Vec<KeyListStatus>, StoreError> {
+        let mut lists = Vec::new();
+        for list in &self.servers.key_lists {
+            let Some(state) = read_note::<ListState>(store, &list_note(list))? else { continue };
+            let count = |wanted: fn(FileState) -> bool| state.files.iter().filter(|file| wanted(file.state)).count();
+            lists.push(KeyListStatus {
+                index_url: list.index_url.clone(),
+                seen_at: state.seen_ms.map(Timestamp::from_unix_ms),
+                next_poll: Timestamp::from_unix_ms(state.due_ms),
+                newest: state.newest_ms.map(Timestamp::from_unix_ms),
+                waiting: count(|state| matches!(state, FileState::Waiting { .. })),
+                done: count(|state| state == FileState::Done),
+                refused: count(|state| state == FileState::Refused),
+            });
+        }
+        Ok(lists)
+    }
+
+    /// What is kept of a list. A device draws its moment once.
+    fn list(&self, context: &mut Context<'_>, index: usize) -> Result<ListState, StoreError> {
+        if let Some(kept) = read_note(context.store, &list_note(&self.servers.key_lists[index]))? {
+            return Ok(kept);
+        }
+        let state = ListState::new(context.now, context.rng);
+        self.keep_list(context.store, index, &state, Vec::new())?;
+        Ok(state)
+    }
+
+    fn keep_list(
+        &self,
+        store: &mut Store,
+        index: usize,
+        state: &ListState,
+        mut notes: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        notes.push(note(&list_note(&self.servers.key_lists[index]), state));
+        store.keep_changes(&Changes { notes, ..Changes::default() })
+    }
+}
+
+fn list_note(list: &KeyList) -> String {
+    format!("list {}", list.index_url)
+}
