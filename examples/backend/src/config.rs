@@ -1,0 +1,53 @@
+//! What the operator sets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::files::Bucket;
+use crate::http::WrongCodes;
+use crate::rules::Policy;
+
+/// What the operator sets.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Secrets, database and published files, and `client.json`.
+    pub data: PathBuf,
+    /// Where apps call.
+    pub listen: SocketAddr,
+    /// Where the health authority's own systems call.
+    pub admin_listen: SocketAddr,
+    /// How apps reach `listen`, without a slash at its end; `http://LISTEN` where nothing is said.
+    pub public_url: Option<String>,
+    /// How apps reach the published files, without a slash at its end; `public_url` where nothing is said.
+    pub files_url: Option<String>,
+    /// PostgreSQL in place of SQLite.
+    pub database: Option<String>,
+    /// A bucket in place of a folder.
+    pub bucket: Option<Bucket>,
+    /// Who may say for whom a request comes.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Limits on guessing.
+    pub wrong_codes: WrongCodes,
+    /// The rules' settings.
+    pub policy: Policy,
+}
+
+impl Config {
+    /// Everything in this folder, and everything else as it is without any option.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            public_url: None,
+            files_url: None,
+            database: None,
+            bucket: None,
+            trusted_proxies: Vec::new(),
+            wrong_codes: WrongCodes::default(),
+            policy: Policy::default(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! PostgreSQL: one connection an instance. Writers of all instances take turns, by an advisory lock that each transaction holds until its commit.
+//!
+//! Nothing here encrypts: the server is to be reached over a socket, on the same machine, or through a tunnel.
+
+use std::collections::HashMap;
+
+use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use ::postgres::{Client, Config, NoTls, Statement};
+use bytes::BytesMut;
+
+use super::{Database, DatabaseError, Row, SCHEMA, Transaction, Value, Work};
+
+/// "Vigie" in ASCII: the one lock that writers of this schema take.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(370845870437)";
+
+/// A connection that is made again where it was lost.
+pub struct Postgres {
+    config: Config,
+    client: Client,
+    statements: HashMap<String, Statement>,
+}
+
+impl Postgres {
+    /// Connects, and makes the tables where there are none. `url` is `postgres://user@host/name`, or `host=.. user=.. dbname=..`.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] where the server cannot be reached or refuses.
+    pub fn connect(url: &str) -> Result<Self, DatabaseError> {
+        let config: Config = url.parse()?;
+        let mut client = config.connect(NoTls)?;
+        let mut transaction = client.transaction()?;
+        transaction.batch_execute(LOCK)?;
+        transaction.batch_execute(SCHEMA)?;
+        transaction.commit()?;
+        Ok(Self { config, client, statements: HashMap::new() })
+    }
+}
+
+impl Database for Postgres {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        if self.client.is_closed() {
+            self.statements.clear();
+            self.client = self.config.connect(NoTls)?;
+        }
+        let mut inner = self.client.transaction()?;
+        inner.batch_execute(LOCK)?;
+        let mut open = Open { inner, statements: &mut self.statements };
+        work(&mut open)?;
+        Ok(open.inner.commit()?)
+    }
+}
+
+struct Open<'a> {
+    inner: ::postgres::Transaction<'a>,
+    statements: &'a mut HashMap<String, Statement>,
+}
+
+impl Open<'_> {
+    fn prepared(&mut self, statement: &str) -> Result<Statement, DatabaseError> {
+        if let Some(prepared) = self.statements.get(statement) {
+            return Ok(prepared.clone());
+        }
+        let prepared = self.inner.prepare(statement)?;
+        self.statements.insert(statement.to_owned(), prepared.clone());
+        Ok(prepared)
+    }
+}
+
+impl Transaction for Open<'_> {
+    fn query(&mut self, statement: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let prepared = self.prepared(statement)?;
+        self.inner.query(&prepared, &parameters(values))?.iter().map(row).collect()
+    }
+
+    fn execute(&mut self, statement: &str, values: &[Value]) -> Result<u64, DatabaseError> {
+        if values.is_empty() && statement.contains("SAVEPOINT") {
+            self.inner.batch_execute(statement)?;
+            return Ok(0);
+        }
+        let prepared = self.prepared(statement)?;
+        Ok(self.inner.execute(&prepared, &parameters(values))?)
+    }
+}
+
+fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
+    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+fn row(found: &::postgres::Row) -> Result<Row, DatabaseError> {
+    let value = |at: usize| {
+        Ok(match *found.columns()[at].type_() {
+            Type::INT8 => found.try_get::<_, Option<i64>>(at)?.map_or(Value::Null, Value::Integer),
+            Type::TEXT => found.try_get::<_, Option<String>>(at)?.map_or(Value::Null, Value::Text),
+            Type::BYTEA => found.try_get::<_, Option<Vec<u8>>>(at)?.map_or(Value::Null, Value::Bytes),
+            _ => return Err(DatabaseError::Column { column: at }),
+        })
+    };
+    (0..found.len()).map(value).collect::<Result<_, _>>().map(Row)
+}
+
+impl ToSql for Value {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Integer(number) => number.to_sql_checked(ty, out),
+            Self::Text(text) => text.to_sql_checked(ty, out),
+            Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// Code and message; the details that follow them may quote a value.
+pub(super) fn described(error: &::postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refused) => format!("{} ({})", refused.message(), refused.code().code()),
+        None if error.is_closed() => "the connection is closed".to_owned(),
+        None => error.to_string(),
+    }
+}

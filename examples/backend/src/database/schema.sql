@@ -1,0 +1,73 @@
+-- What stands here of codes, tokens, HMACs, idempotency keys and revision tokens is their keyed hash. Days are days since 1970, times milliseconds.
+
+CREATE TABLE IF NOT EXISTS setting (
+    name TEXT PRIMARY KEY,
+    number BIGINT,
+    bytes BYTEA
+);
+
+-- A code that was given out. `repeat_hash` is the idempotency key under which it was used.
+CREATE TABLE IF NOT EXISTS code (
+    code_hash BYTEA PRIMARY KEY,
+    test_type TEXT NOT NULL,
+    onset_day BIGINT,
+    test_day BIGINT,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT,
+    repeat_hash BYTEA
+);
+CREATE INDEX IF NOT EXISTS code_expires_at ON code (expires_at);
+
+-- What a code was exchanged for. `hmac_hash` is the HMAC for which the certificate was made.
+CREATE TABLE IF NOT EXISTS token (
+    token_hash BYTEA PRIMARY KEY,
+    test_type TEXT NOT NULL,
+    onset_day BIGINT,
+    expires_at BIGINT NOT NULL,
+    hmac_hash BYTEA
+);
+CREATE INDEX IF NOT EXISTS token_expires_at ON token (expires_at);
+
+-- A report, so that its repeat is known. Nothing in it leads to its keys.
+CREATE TABLE IF NOT EXISTS report (
+    report_hash BYTEA PRIMARY KEY,
+    test_type TEXT NOT NULL,
+    inserted BIGINT NOT NULL,
+    is_partial BIGINT NOT NULL,
+    received_day BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS report_received_day ON report (received_day);
+
+-- A key that was reported, or made up to hide how few were.
+CREATE TABLE IF NOT EXISTS diagnosis_key (
+    key_bytes BYTEA PRIMARY KEY,
+    rolling_start BIGINT NOT NULL,
+    rolling_period BIGINT NOT NULL,
+    transmission_risk BIGINT NOT NULL,
+    test_type TEXT NOT NULL,
+    onset_days BIGINT,
+    free_at BIGINT NOT NULL,
+    received_day BIGINT NOT NULL,
+    owner_hash BYTEA NOT NULL,
+    is_made_up BIGINT NOT NULL,
+    batch BIGINT,
+    revised_type TEXT,
+    revised_onset_days BIGINT,
+    revised_batch BIGINT
+);
+CREATE INDEX IF NOT EXISTS diagnosis_key_waiting ON diagnosis_key (free_at) WHERE batch IS NULL;
+CREATE INDEX IF NOT EXISTS diagnosis_key_revised ON diagnosis_key (batch) WHERE revised_type IS NOT NULL AND revised_batch IS NULL;
+CREATE INDEX IF NOT EXISTS diagnosis_key_batch ON diagnosis_key (batch);
+CREATE INDEX IF NOT EXISTS diagnosis_key_revised_batch ON diagnosis_key (revised_batch) WHERE revised_batch IS NOT NULL;
+CREATE INDEX IF NOT EXISTS diagnosis_key_received_day ON diagnosis_key (received_day);
+
+-- A published file.
+CREATE TABLE IF NOT EXISTS batch (
+    number BIGINT PRIMARY KEY,
+    name TEXT NOT NULL,
+    starts_at BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    part BIGINT NOT NULL,
+    parts BIGINT NOT NULL,
+    written_at BIGINT
+);

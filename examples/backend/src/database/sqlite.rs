@@ -1,0 +1,120 @@
+//! SQLite: WAL, every commit synchronised to the disk, one writer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value as Stored};
+use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
+
+use super::{Database, DatabaseError, Row, SCHEMA, Transaction, Value, Work};
+
+/// How long to wait for another process, such as `vigie-backend issue` beside the server.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Statements that stay prepared; there are about 30.
+const PREPARED: usize = 64;
+
+/// A database in a file, or in memory for simulations and tests.
+pub struct Sqlite(Connection);
+
+impl Sqlite {
+    /// Opens or makes the database.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] where the file cannot be used.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        for_owner_alone(path);
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Self::prepare(connection)
+    }
+
+    /// A database that ends with this value.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] where there is no memory.
+    pub fn in_memory() -> Result<Self, DatabaseError> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, DatabaseError> {
+        connection.pragma_update(None, "secure_delete", true)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(&dialect(SCHEMA))?;
+        transaction.commit()?;
+        Ok(Self(connection))
+    }
+}
+
+/// Makes the file before SQLite does, which lets everybody read it; SQLite gives the files beside it the same rights. Where this fails, opening
+/// says why.
+fn for_owner_alone(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.write(true).create_new(true).open(path);
+}
+
+/// Without row numbers, which would keep the order in which people reported.
+fn dialect(schema: &str) -> String {
+    schema.replace("BYTEA", "BLOB").replace("\n);", "\n) WITHOUT ROWID;")
+}
+
+impl Database for Sqlite {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        let mut transaction = Open(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?);
+        work(&mut transaction)?;
+        Ok(transaction.0.commit()?)
+    }
+}
+
+struct Open<'a>(rusqlite::Transaction<'a>);
+
+impl Transaction for Open<'_> {
+    fn query(&mut self, statement: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let mut prepared = self.0.prepare_cached(&statement.replace('$', "?"))?;
+        let columns = prepared.column_count();
+        let mut rows = prepared.query(params_from_iter(values))?;
+        let mut answer = Vec::new();
+        while let Some(row) = rows.next()? {
+            let values: Result<Vec<Value>, rusqlite::Error> = (0..columns).map(|at| row.get::<_, Stored>(at).map(from)).collect();
+            answer.push(Row(values?));
+        }
+        Ok(answer)
+    }
+
+    fn execute(&mut self, statement: &str, values: &[Value]) -> Result<u64, DatabaseError> {
+        Ok(self.0.prepare_cached(&statement.replace('$', "?"))?.execute(params_from_iter(values))? as u64)
+    }
+}
+
+fn from(stored: Stored) -> Value {
+    match stored {
+        Stored::Integer(number) => Value::Integer(number),
+        Stored::Text(text) => Value::Text(text),
+        Stored::Blob(bytes) => Value::Bytes(bytes),
+        Stored::Null | Stored::Real(_) => Value::Null,
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Null => Ok(ToSqlOutput::Owned(Stored::Null)),
+            Self::Integer(number) => number.to_sql(),
+            Self::Text(text) => text.to_sql(),
+            Self::Bytes(bytes) => bytes.to_sql(),
+        }
+    }
+}
+
+/// SQLite's own words name tables and columns, not values; those of rusqlite may quote a value.
+pub(super) fn described(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(code, text) => text.clone().unwrap_or_else(|| code.to_string()),
+        _ => "a statement and its values do not fit together".to_owned(),
+    }
+}

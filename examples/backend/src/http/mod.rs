@@ -1,0 +1,129 @@
+//! HTTP: connections, and the two routers. TLS is the business of whatever stands before it (see `nginx.conf`).
+
+mod address;
+mod admin;
+mod body;
+mod chaff;
+mod files;
+mod limits;
+mod public;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::{Request, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
+use vigie::time::Clock;
+
+use crate::batches::Publisher;
+use crate::metrics::Metrics;
+
+pub use chaff::Decoys;
+pub use limits::{Limits, WrongCodes};
+
+/// Connections at once. Above it they wait in the system's queue.
+const MAX_CONNECTIONS: usize = 16_000;
+
+/// How long a sender may take for the head of a request, or leave a connection idle.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// How long requests that are under way may take at the end.
+const END_TIME: Duration = Duration::from_secs(10);
+
+/// The address at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer(SocketAddr);
+
+/// What handlers share.
+pub struct App {
+    /// Database, secrets, settings, files and clock.
+    pub publisher: Publisher,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Limits on wrong codes.
+    pub limits: Limits,
+    /// What decoys are answered with.
+    pub decoys: Decoys,
+    /// Who may say for whom a request comes.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The source of randomness.
+    pub rng: Mutex<ChaCha20Rng>,
+}
+
+impl App {
+    /// A source of its own for a request.
+    pub fn rng(&self) -> ChaCha20Rng {
+        ChaCha20Rng::from_rng(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.publisher.clock
+    }
+}
+
+/// What everybody may call, and, where there is a folder, the published files.
+pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router {
+    let router = public::router(app);
+    match folder {
+        Some(folder) => router.merge(files::router(folder)),
+        None => router,
+    }
+}
+
+/// What only the health authority's own systems may call.
+pub fn admin_router(app: Arc<App>) -> Router {
+    admin::router(app)
+}
+
+/// Serves connections until `end` says so, then ends them in order.
+pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiver<bool>) {
+    let open = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = end.wait_for(|end| *end) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the caller went away: the next one may be luckier.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        // Answers are small and whole; waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.clone().oneshot(request)
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 << 10);
+        let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // What goes wrong with a connection is the caller's to notice.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(END_TIME, open.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way at the end");
+    }
+}

@@ -1,0 +1,239 @@
+//! What apps call: `/api/verify`, `/api/certificate`, `/v1/publish`, and `/health`.
+//!
+//! ```text
+//! key of the app -> body, bounded -> decoy? answered here -> JSON -> rule, in a group commit -> answer, padded
+//! ```
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vigie::courier::wire::{
+    self, API_KEY_HEADER, CHAFF_HEADER, CertificateRequest, CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER,
+    PublishRequest, PublishResponse, VerifyRequest,
+};
+
+use super::body::{self, BodyError};
+use super::{App, address};
+use crate::group::GroupError;
+use crate::metrics::Call;
+use crate::rules::{self, Context, Refusal, Report};
+
+/// When to come again where too much waits, in seconds.
+const RETRY_AFTER_S: &str = "2";
+
+/// Bytes of random padding in an answer, and as many more.
+const PADDING: usize = 1024;
+
+/// What can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Verify,
+    Certificate,
+    Publish,
+}
+
+impl Endpoint {
+    pub(super) const ALL: usize = 3;
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Certificate => "certificate",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Why there is no answer, as the interface says it.
+struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    text: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: &'static str, text: &str) -> Self {
+        Self { status, code, text: text.to_owned() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Self { status, code: refusal.code(), text: refusal.to_string() }
+    }
+}
+
+impl From<GroupError> for Failure {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Refused(refusal) => refusal.into(),
+            GroupError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "internal_error", "too many requests; try again"),
+            GroupError::Failed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "no answer; try again"),
+        }
+    }
+}
+
+/// The routes.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/api/verify", post(|State(app): State<Arc<App>>, request| call(app, Endpoint::Verify, request, verify)))
+        .route(
+            "/api/certificate",
+            post(|State(app): State<Arc<App>>, request| call(app, Endpoint::Certificate, request, certificate)),
+        )
+        .route("/v1/publish", post(|State(app): State<Arc<App>>, request| call(app, Endpoint::Publish, request, publish)))
+        .route("/health", get(health))
+        .with_state(app)
+}
+
+/// Whether the database answers.
+async fn health(State(app): State<Arc<App>>) -> Response {
+    match app.publisher.group.run(|transaction| transaction.query("SELECT 1", &[]).map(drop)).await {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")).into_response(),
+    }
+}
+
+/// What is the same for all calls.
+async fn call<F, A>(
+    app: Arc<App>,
+    endpoint: Endpoint,
+    request: Request,
+    handler: impl FnOnce(Arc<App>, HeaderMap, std::net::IpAddr, Bytes) -> F,
+) -> Response
+where
+    F: Future<Output = Result<A, Failure>>,
+    A: Serialize,
+{
+    let address = address::of(&request, &app.trusted_proxies);
+    let (head, body) = request.into_parts();
+    let is_decoy = head.headers.contains_key(CHAFF_HEADER);
+    let presented = head.headers.get(API_KEY_HEADER).map_or(&b""[..], HeaderValue::as_bytes);
+    let secrets = &app.publisher.secrets;
+    if endpoint != Endpoint::Publish && !secrets.is_same(presented, secrets.api_key.as_bytes()) {
+        return failed(&app, endpoint, Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key is wrong"));
+    }
+    let body = match body::read(body).await {
+        Ok(body) => body,
+        Err(e) => return failed(&app, endpoint, unread(endpoint, e)),
+    };
+    if is_decoy {
+        count(&app, endpoint, "decoy");
+        return app.decoys.answer(endpoint, app.rng()).await;
+    }
+    let begun = Instant::now();
+    let response = match handler(Arc::clone(&app), head.headers, address, body).await {
+        Ok(answer) => {
+            count(&app, endpoint, "answered");
+            body::json(StatusCode::OK, &answer)
+        }
+        Err(failure) => failed(&app, endpoint, failure),
+    };
+    app.decoys.remember(endpoint, begun.elapsed(), &response);
+    response
+}
+
+fn unread(endpoint: Endpoint, error: BodyError) -> Failure {
+    let code = if endpoint == Endpoint::Publish { "bad_request" } else { "unparsable_request" };
+    match error {
+        BodyError::TooLong => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code, "a body has at most 64,000 bytes"),
+        BodyError::TooSlow => Failure::new(StatusCode::REQUEST_TIMEOUT, code, "the body did not come in time"),
+    }
+}
+
+fn count(app: &App, endpoint: Endpoint, end: &'static str) {
+    app.metrics.calls.get_or_create(&Call { call: endpoint.name(), end }).increment();
+}
+
+fn failed(app: &App, endpoint: Endpoint, failure: Failure) -> Response {
+    count(app, endpoint, if failure.status.is_server_error() { "failed" } else { "refused" });
+    let padding = wire::padding(PADDING, &mut app.rng());
+    let mut response = if endpoint == Endpoint::Publish {
+        let answer = PublishResponse { error: failure.text, code: failure.code.into(), padding, ..PublishResponse::default() };
+        body::json(failure.status, &answer)
+    } else {
+        body::json(failure.status, &ErrorResponse { error: failure.text, error_code: failure.code.into(), padding })
+    };
+    if matches!(failure.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    }
+    response
+}
+
+/// serde's own words may repeat what was sent.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+const UNPARSABLE: Refusal = Refusal::Unparsable("the body is not the JSON of this call");
+
+/// Runs a rule in the next group.
+macro_rules! in_group {
+    ($app:expr, |$transaction:ident, $context:ident| $rule:expr) => {{
+        let mut rng = $app.rng();
+        let now = $app.clock().now();
+        let (secrets, policy) = (Arc::clone(&$app.publisher.secrets), Arc::clone(&$app.publisher.policy));
+        $app.publisher
+            .group
+            .run(move |$transaction| {
+                let mut context = Context { now, secrets: &secrets, policy: &policy, rng: &mut rng };
+                let $context = &mut context;
+                $rule
+            })
+            .await
+    }};
+}
+pub(super) use in_group;
+
+async fn verify(
+    app: Arc<App>,
+    headers: HeaderMap,
+    address: std::net::IpAddr,
+    body: Bytes,
+) -> Result<wire::VerifyResponse, Failure> {
+    let request: VerifyRequest = parse(&body).ok_or(UNPARSABLE)?;
+    let idempotency_key = headers.get(IDEMPOTENCY_KEY_HEADER).map(|value| value.as_bytes().to_vec());
+    let is_short = request.code.bytes().filter(u8::is_ascii_digit).count() <= 8;
+    if is_short && !app.limits.short_codes_are_open() {
+        return Err(Refusal::QuotaExceeded.into());
+    }
+    let given =
+        in_group!(app, |transaction, context| { rules::verify(transaction, &request, idempotency_key.as_deref(), context) });
+    match given {
+        Err(GroupError::Refused(refusal @ (Refusal::CodeInvalid | Refusal::CodeNotFound | Refusal::CodeExpired))) => {
+            let is_within = app.limits.count_wrong_code(address, is_short);
+            Err(if is_within { refusal } else { Refusal::QuotaExceeded }.into())
+        }
+        given => Ok(given?),
+    }
+}
+
+async fn certificate(app: Arc<App>, _: HeaderMap, _: std::net::IpAddr, body: Bytes) -> Result<CertificateResponse, Failure> {
+    let request: CertificateRequest = parse(&body).ok_or(UNPARSABLE)?;
+    let claims = in_group!(app, |transaction, context| rules::certificate(transaction, &request, context))?;
+    let certificate = app.publisher.secrets.certificates.sign(&claims).map_err(|_| GroupError::Failed)?;
+    Ok(CertificateResponse { certificate, padding: wire::padding(PADDING, &mut app.rng()) })
+}
+
+async fn publish(app: Arc<App>, _: HeaderMap, _: std::net::IpAddr, body: Bytes) -> Result<PublishResponse, Failure> {
+    let request: PublishRequest = parse(&body).ok_or(Refusal::BadRequest("the body is not the JSON of this call"))?;
+    let report = {
+        let publisher = &app.publisher;
+        let context =
+            Context { now: app.clock().now(), secrets: &publisher.secrets, policy: &publisher.policy, rng: &mut app.rng() };
+        Report::check(&request, &context)?
+    };
+    let answer = in_group!(app, |transaction, context| rules::publish(transaction, &report, context))?;
+    app.metrics.keys.add(u64::try_from(answer.inserted_exposures).unwrap_or(0));
+    Ok(answer)
+}

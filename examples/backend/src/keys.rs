@@ -1,0 +1,220 @@
+//! The secrets of the server: made at the first start, each in a file that its owner alone can read (0600), in the folder `keys`.
+//!
+//! ```text
+//! hash.key             32 bytes as hexadecimal: everything that is hashed, derived or sealed
+//! certificate-v1.pem   ES256, signs certificates
+//! export-v1.pem        ECDSA P-256, signs key files
+//! api-key              what apps send as X-API-Key
+//! admin-token          what the health authority's own systems send
+//! ```
+//!
+//! Roll-over: `certificate-v2.next.pem` is accepted and announced, and signs nothing yet; renamed to `certificate-v2.pem` it signs, being the newest; the
+//! old one goes when nothing that it signed is still valid. `export-v2.next.pem` likewise.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use rand_core::CryptoRng;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
+use vigie::diagnosis::SigningKey;
+use zeroize::Zeroizing;
+
+use crate::jwt::CertificateKeys;
+
+/// All of them.
+pub struct Secrets {
+    hash: hmac::Key,
+    seal: LessSafeKey,
+    /// What signs and verifies certificates.
+    pub certificates: CertificateKeys,
+    /// What signs key files.
+    pub exports: ExportKeys,
+    /// What apps send as `X-API-Key`.
+    pub api_key: String,
+    /// What the health authority's own systems send.
+    pub admin_token: String,
+}
+
+impl Secrets {
+    /// Reads them from a folder, and makes those that are missing.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, written or understood.
+    pub fn open(folder: &Path, rng: &mut dyn CryptoRng) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let mut random = |bytes: usize| {
+            let mut secret = Zeroizing::new(vec![0; bytes]);
+            rng.fill_bytes(&mut secret);
+            secret
+        };
+        let hash = kept(&folder.join("hash.key"), || Ok(hex::encode(&*random(32)).into()))?;
+        let hash = hex::decode(hash.trim()).ok().filter(|bytes| bytes.len() == 32).map(Zeroizing::new);
+        let Some(hash) = hash else { bail!("{} is no hash key: 64 hexadecimal digits", folder.join("hash.key").display()) };
+        let word = |bytes: &[u8]| Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
+        let api_key = kept(&folder.join("api-key"), || word(&random(24)))?.trim().to_owned();
+        let admin_token = kept(&folder.join("admin-token"), || word(&random(24)))?.trim().to_owned();
+        for kind in ["certificate", "export"] {
+            if numbered(folder, kind)?.is_empty() {
+                kept(&folder.join(format!("{kind}-v1.pem")), || Ok(SigningKey::generate()?.to_pkcs8_pem()?))?;
+            }
+        }
+        let certificates = CertificateKeys::new(numbered(folder, "certificate")?)?;
+        let exports = ExportKeys::new(numbered(folder, "export")?)?;
+        Self::from_parts(&hash, certificates, exports, api_key, admin_token)
+    }
+
+    /// Secrets that are nowhere on a disk, for simulations and tests. The signing keys come from the operating system.
+    ///
+    /// # Errors
+    /// Where the operating system gives no random bytes.
+    pub fn ephemeral(rng: &mut dyn CryptoRng) -> anyhow::Result<Self> {
+        let mut hash = [0; 32];
+        rng.fill_bytes(&mut hash);
+        let key =
+            || anyhow::Ok(vec![NamedPem { version: "v1".into(), is_next: false, pem: SigningKey::generate()?.to_pkcs8_pem()? }]);
+        Self::from_parts(&hash, CertificateKeys::new(key()?)?, ExportKeys::new(key()?)?, "api-key".into(), "admin-token".into())
+    }
+
+    fn from_parts(
+        hash: &[u8],
+        certificates: CertificateKeys,
+        exports: ExportKeys,
+        api_key: String,
+        admin_token: String,
+    ) -> anyhow::Result<Self> {
+        let hash = hmac::Key::new(hmac::HMAC_SHA256, hash);
+        let seal = Zeroizing::new(tag(&hash, "seal", &[]));
+        let seal =
+            UnboundKey::new(&CHACHA20_POLY1305, &*seal).map_err(|_| anyhow::anyhow!("the sealing key has a wrong length"))?;
+        Ok(Self { hash, seal: LessSafeKey::new(seal), certificates, exports, api_key, admin_token })
+    }
+
+    /// HMAC-SHA256 under the hash key. What `purpose` separates can never be compared.
+    pub fn tag(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        tag(&self.hash, purpose, parts)
+    }
+
+    /// Whether both are the same, in a time that does not tell where they differ.
+    pub fn is_same(&self, presented: &[u8], expected: &[u8]) -> bool {
+        let expected = hmac::sign(&self.hash, expected);
+        hmac::verify(&self.hash, presented, expected.as_ref()).is_ok()
+    }
+
+    /// Encrypts and authenticates. The nonce follows from the content, so that the same content always gives the same bytes.
+    ///
+    /// # Errors
+    /// [`ring::error::Unspecified`] for content of gigabytes.
+    pub fn seal(&self, content: &[u8]) -> Result<Vec<u8>, ring::error::Unspecified> {
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&self.tag("nonce", &[content])[..NONCE_LEN]);
+        let mut sealed = content.to_vec();
+        self.seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)?;
+        Ok([&nonce, &*sealed].concat())
+    }
+
+    /// What was sealed here; nothing for anything else.
+    pub fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut content = sealed.to_vec();
+        let length = self.seal.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut content).ok()?.len();
+        content.truncate(length);
+        Some(content)
+    }
+}
+
+fn tag(key: &hmac::Key, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
+        // The length before the bytes: no two lists of parts are the same text.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.sign().as_ref());
+    bytes
+}
+
+/// A signing key as it lies in the folder.
+pub struct NamedPem {
+    /// Such as `v1`.
+    pub version: String,
+    /// Accepted and announced, but signing nothing yet.
+    pub is_next: bool,
+    /// PKCS#8.
+    pub pem: Zeroizing<String>,
+}
+
+/// The keys of key files: the newest signs, all are announced.
+pub struct ExportKeys {
+    keys: Vec<(String, SigningKey)>,
+    signing: usize,
+}
+
+impl ExportKeys {
+    fn new(pems: Vec<NamedPem>) -> anyhow::Result<Self> {
+        let signing = signing_index(&pems).context("no export key signs")?;
+        let keys = pems
+            .iter()
+            .map(|named| {
+                let key =
+                    SigningKey::from_pkcs8_pem(&named.pem).with_context(|| format!("export-{} cannot be used", named.version))?;
+                Ok((named.version.clone(), key))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { keys, signing })
+    }
+
+    /// The one that signs, with its version.
+    pub fn signing(&self) -> (&str, &SigningKey) {
+        let (version, key) = &self.keys[self.signing];
+        (version, key)
+    }
+
+    /// All, with their versions.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
+        self.keys.iter().map(|(version, key)| (version.as_str(), key))
+    }
+}
+
+/// The last of those that are not only announced.
+pub(crate) fn signing_index(pems: &[NamedPem]) -> Option<usize> {
+    pems.iter().rposition(|named| !named.is_next)
+}
+
+/// The keys of a kind, oldest version first.
+fn numbered(folder: &Path, kind: &str) -> anyhow::Result<Vec<NamedPem>> {
+    let cannot = || format!("{} cannot be read", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(cannot)? {
+        let name = entry.with_context(cannot)?.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix(&format!("{kind}-v")).and_then(|rest| rest.strip_suffix(".pem")) else { continue };
+        let (number, is_next) = rest.strip_suffix(".next").map_or((rest, false), |number| (number, true));
+        let Ok(number) = number.parse::<u32>() else { continue };
+        let pem = Zeroizing::new(fs::read_to_string(folder.join(&name)).with_context(|| format!("{name} cannot be read"))?);
+        found.push((number, NamedPem { version: format!("v{number}"), is_next, pem }));
+    }
+    found.sort_by_key(|(number, _)| *number);
+    Ok(found.into_iter().map(|(_, pem)| pem).collect())
+}
+
+/// The text of a file; where there is none, it is made, whole or not at all. Two processes that start together keep the same one.
+fn kept(path: &Path, make: impl FnOnce() -> anyhow::Result<Zeroizing<String>>) -> anyhow::Result<Zeroizing<String>> {
+    let cannot = || format!("{} cannot be used", path.display());
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        read => return read.map(Zeroizing::new).with_context(cannot),
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(folder).with_context(cannot)?;
+    file.write_all(make()?.as_bytes()).and_then(|()| file.as_file().sync_all()).with_context(cannot)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)?,
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e.error).with_context(cannot),
+    }
+    fs::read_to_string(path).map(Zeroizing::new).with_context(cannot)
+}

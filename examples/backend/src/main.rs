@@ -1,0 +1,93 @@
+//! `vigie-backend`: the reference server at a terminal.
+
+mod cli;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+use vigie::time::{Clock, SystemClock};
+use vigie_backend::rules::{self, Context, Issue};
+use vigie_backend::{Server, open, random};
+
+use crate::cli::{Cli, Command, IssueArgs};
+
+/// Not done; the reason is on stderr. Clap uses the same.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).with_ansi(ansi).init();
+    let ended = match &cli.command {
+        None => serve(&cli),
+        Some(Command::Issue(args)) => issue(&cli, args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where stderr is closed, nobody listens.
+            let _ = write_error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn write_error(error: &anyhow::Error) -> std::io::Result<()> {
+    let mut to = anstream::stderr().lock();
+    for (at, text) in error.chain().enumerate() {
+        writeln!(to, "{} {text}", if at == 0 { "error:" } else { "  cause:" })?;
+    }
+    Ok(())
+}
+
+fn serve(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let data = config.data.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
+    runtime.block_on(async {
+        let server = Server::start(config, Arc::new(SystemClock)).await?;
+        let mut to = anstream::stdout();
+        writeln!(to, "serving apps    http://{}", server.public_address())?;
+        writeln!(to, "serving admins  http://{}  (token: {})", server.admin_address(), data.join("keys/admin-token").display())?;
+        writeln!(to, "for apps        {}", data.join("client.json").display())?;
+        writeln!(to, "next            vigie-backend issue --data {}", data.display())?;
+        to.flush()?;
+        ended().await?;
+        tracing::info!("ending");
+        server.shutdown().await;
+        Ok(())
+    })
+}
+
+/// Ctrl-C, or what a service manager sends.
+async fn ended() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("signals cannot be waited for")?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.context("signals cannot be waited for"),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.context("signals cannot be waited for")
+}
+
+fn issue(cli: &Cli, args: &IssueArgs) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let request =
+        Issue { test_type: args.test_type.into(), onset: args.symptoms, tested: args.tested, is_short: args.short_code };
+    let mut opened = open(&config)?;
+    let mut rng = random()?;
+    let issued = opened.database.run(|transaction| {
+        let now = SystemClock.now();
+        let mut context = Context { now, secrets: &opened.secrets, policy: &config.policy, rng: &mut rng };
+        rules::issue(transaction, &request, &mut context)
+    })?;
+    writeln!(anstream::stdout(), "{}", issued.code.grouped()).context("the code cannot be shown")
+}

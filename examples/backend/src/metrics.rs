@@ -1,0 +1,105 @@
+//! What the server counts. Whatever counts people is shown in steps of ten, so that nobody learns of a single report by looking twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::Registry;
+
+/// The step.
+const STEP: u64 = 10;
+
+/// A count that is shown in steps.
+#[derive(Debug, Clone, Default)]
+pub struct Stepped(Arc<AtomicU64>);
+
+impl Stepped {
+    /// One more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+impl TypedMetric for Stepped {
+    const TYPE: MetricType = MetricType::Counter;
+}
+
+impl EncodeMetric for Stepped {
+    fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
+        let count = self.0.load(Ordering::Relaxed);
+        encoder.encode_counter::<NoLabelSet, _, u64>(&(count - count % STEP), None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+/// A call, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Call {
+    /// Such as `publish`.
+    pub call: &'static str,
+    /// `answered`, `refused`, `failed` or `decoy`.
+    pub end: &'static str,
+}
+
+/// All of them.
+pub struct Metrics {
+    registry: Registry,
+    /// Calls and how they ended.
+    pub calls: Family<Call, Stepped>,
+    /// Codes given out.
+    pub codes: Stepped,
+    /// Keys taken.
+    pub keys: Stepped,
+    /// Files written.
+    pub files: Stepped,
+    /// Rounds of publishing that failed.
+    pub failed_rounds: Stepped,
+    /// Requests that wait for the database.
+    pub waiting: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("vigie"),
+            calls: Family::default(),
+            codes: Stepped::default(),
+            keys: Stepped::default(),
+            files: Stepped::default(),
+            failed_rounds: Stepped::default(),
+            waiting: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("calls", "Calls, in steps of ten", metrics.calls.clone());
+        registry.register("codes_issued", "Codes given out, in steps of ten", metrics.codes.clone());
+        registry.register("keys_reported", "Keys taken, in steps of ten", metrics.keys.clone());
+        registry.register("files_published", "Key files written, in steps of ten", metrics.files.clone());
+        registry.register("rounds_failed", "Rounds of publishing that failed, in steps of ten", metrics.failed_rounds.clone());
+        registry.register("requests_waiting", "Requests that wait for the database", metrics.waiting.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// In the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// [`std::fmt::Error`], which a string never gives.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

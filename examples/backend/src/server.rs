@@ -1,0 +1,229 @@
+//! The whole server: opened, started, and ended in order.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rand::rngs::SysRng;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use vigie::time::Clock;
+
+use crate::batches::{PublishError, Publisher};
+use crate::config::Config;
+use crate::database::{Database, Postgres, Sqlite};
+use crate::files::{Files, INDEX};
+use crate::group::Group;
+use crate::http::{self, App, Decoys, Limits};
+use crate::keys::Secrets;
+use crate::metrics::Metrics;
+use crate::rules;
+
+/// How often it is looked whether a batch is due, or another instance left something unfinished.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Everything that a command needs beside the network.
+pub struct Opened {
+    /// The secrets.
+    pub secrets: Secrets,
+    /// The database.
+    pub database: Box<dyn Database>,
+}
+
+/// Opens secrets and database, and makes what is missing. A database that belongs to other secrets is refused.
+///
+/// # Errors
+/// Where the folder or the database cannot be used.
+pub fn open(config: &Config) -> anyhow::Result<Opened> {
+    let data = &config.data;
+    let secrets = Secrets::open(&data.join("keys"), &mut random()?)?;
+    let mut database: Box<dyn Database> = match &config.database {
+        Some(url) => Box::new(Postgres::connect(url).context("PostgreSQL cannot be used")?),
+        None => {
+            let path = data.join("backend.sqlite");
+            Box::new(Sqlite::open(&path).with_context(|| format!("{} cannot be used", path.display()))?)
+        }
+    };
+    database.run(|transaction| rules::check_secrets(transaction, &secrets)).context("the database cannot be used")?;
+    Ok(Opened { secrets, database })
+}
+
+/// A source of randomness, seeded by the operating system.
+///
+/// # Errors
+/// Where the operating system gives no random bytes.
+pub fn random() -> anyhow::Result<ChaCha20Rng> {
+    ChaCha20Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")
+}
+
+/// A running server.
+pub struct Server {
+    public: SocketAddr,
+    admin: SocketAddr,
+    app: Arc<App>,
+    end: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    writer: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts it, and writes `client.json`.
+    ///
+    /// # Errors
+    /// Where folder, database, files or addresses cannot be used.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let cannot = |address: SocketAddr| move || format!("{address} cannot be listened on");
+        let public = TcpListener::bind(config.listen).await.with_context(cannot(config.listen))?;
+        let admin = TcpListener::bind(config.admin_listen).await.with_context(cannot(config.admin_listen))?;
+        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
+        // PostgreSQL's client blocks while it connects.
+        let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
+        let folder = config.data.join("public");
+        let files = match &config.bucket {
+            Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
+            None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
+        };
+        write_client_json(&config, public_address, &opened.secrets)?;
+
+        let (group, writer) = Group::start(opened.database).context("no thread can be started")?;
+        let publisher =
+            Publisher { group, files, secrets: Arc::new(opened.secrets), policy: Arc::new(config.policy.clone()), clock };
+        let app = Arc::new(App {
+            publisher,
+            metrics: Metrics::default(),
+            limits: Limits::new(config.wrong_codes),
+            decoys: Decoys::default(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            rng: Mutex::new(random()?),
+        });
+        let (end, ends) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let served = config.bucket.is_none().then_some(folder.as_path());
+        tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), ends.clone()));
+        tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), ends.clone()));
+        tasks.spawn(rounds(Arc::clone(&app), ends));
+        Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
+    }
+
+    /// Where apps call.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the health authority's own systems call.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Publishes what is free, now.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn publish_now(&self) -> Result<usize, PublishError> {
+        self.app.publisher.round(true, self.app.rng()).await
+    }
+
+    /// Takes no more requests, answers those that are under way, and closes the database.
+    pub async fn shutdown(mut self) {
+        // Nobody listens where every task has ended by itself.
+        let _ = self.end.send(true);
+        while self.tasks.join_next().await.is_some() {}
+        drop(self.app);
+        let writer = self.writer;
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    }
+}
+
+/// Publishes on schedule. What fails is tried again in the next round.
+async fn rounds(app: Arc<App>, mut end: watch::Receiver<bool>) {
+    loop {
+        match app.publisher.round(false, app.rng()).await {
+            Ok(0) => {}
+            Ok(files) => {
+                app.metrics.files.add(files as u64);
+                tracing::info!(files, "published");
+            }
+            Err(error) => {
+                app.metrics.failed_rounds.increment();
+                tracing::error!(%error, "nothing can be published; the next round tries again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            _ = end.wait_for(|end| *end) => return,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ClientJson<'a> {
+    verification_url: &'a str,
+    api_key: &'a str,
+    publish_url: &'a str,
+    health_authority_id: &'a str,
+    key_lists: [KeyList; 1],
+    public_keys: Vec<PublicKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeyList {
+    index_url: String,
+    base_url: String,
+}
+
+#[derive(Serialize)]
+struct PublicKey<'a> {
+    key_id: &'a str,
+    key_version: &'a str,
+    pem: String,
+}
+
+/// What an app needs to know of this server, for `vigie --server client.json`.
+fn write_client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow::Result<()> {
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let files_url = config.files_url.as_ref().unwrap_or(&public_url);
+    let client = ClientJson {
+        verification_url: &public_url,
+        api_key: &secrets.api_key,
+        publish_url: &public_url,
+        health_authority_id: &config.policy.health_authority_id,
+        key_lists: [KeyList { index_url: format!("{files_url}/{INDEX}"), base_url: format!("{files_url}/") }],
+        public_keys: secrets
+            .exports
+            .all()
+            .map(|(version, key)| PublicKey {
+                key_id: &config.policy.key_id,
+                key_version: version,
+                pem: pem(&key.public_key().to_string()),
+            })
+            .collect(),
+    };
+    let path = config.data.join("client.json");
+    write(&path, &serde_json::to_vec_pretty(&client)?).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn pem(base64: &str) -> String {
+    let (mut lines, mut rest) = (String::new(), base64);
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(64));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = more;
+    }
+    format!("-----BEGIN PUBLIC KEY-----\n{lines}-----END PUBLIC KEY-----\n")
+}
+
+fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(folder)?;
+    fs::write(file.path(), content)?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}
