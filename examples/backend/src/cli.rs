@@ -118,7 +118,8 @@ impl Options {
         config.public_url.clone_from(&self.public_url);
         config.files_url.clone_from(&self.files_url);
         config.database.clone_from(&self.database);
-        config.bucket = self.bucket.clone().map(|name| Bucket { name, endpoint: self.bucket_endpoint.clone() });
+        config.bucket =
+            self.bucket.clone().map(|name| Bucket { name, endpoint: self.bucket_endpoint.clone(), settings: Vec::new() });
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.wrong_codes = WrongCodes { by_address: self.wrong_codes, ..WrongCodes::default() };
         config.policy = Policy {

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::files::Bucket;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
+
+/// 64,000 bytes over the slowest telephone network.
+const SENDER_TIME: Duration = Duration::from_secs(30);
 
 /// What the operator sets.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Limits on guessing.
     pub wrong_codes: WrongCodes,
+    /// How long a sender may take for the head of a request, and for its body.
+    pub sender_time: Duration,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -47,6 +53,7 @@ impl Config {
             bucket: None,
             trusted_proxies: Vec::new(),
             wrong_codes: WrongCodes::default(),
+            sender_time: SENDER_TIME,
             policy: Policy::default(),
         }
     }

@@ -1,10 +1,11 @@
 //! Where published files lie: a folder, or a bucket that speaks S3.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Name;
 use object_store::{Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -21,12 +22,21 @@ pub(crate) const CACHE_FILE: &str = "public, max-age=1209600, immutable";
 pub(crate) const CACHE_INDEX: &str = "public, max-age=300";
 
 /// A bucket.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Bucket {
     /// Its name.
     pub name: String,
     /// The server, where it is not Amazon's: `https://host` or, in a trusted network, `http://host:port`.
     pub endpoint: Option<String>,
+    /// What the environment does not say.
+    pub settings: Vec<(AmazonS3ConfigKey, String)>,
+}
+
+/// Settings may hold a secret.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 /// Published files.
@@ -58,6 +68,9 @@ impl Files {
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.name);
         if let Some(endpoint) = &bucket.endpoint {
             builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+        }
+        for (key, value) in &bucket.settings {
+            builder = builder.with_config(*key, value);
         }
         Ok(Self { store: Arc::new(builder.build()?), has_attributes: true })
     }

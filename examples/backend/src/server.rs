@@ -102,13 +102,14 @@ impl Server {
             limits: Limits::new(config.wrong_codes),
             decoys: Decoys::default(),
             trusted_proxies: config.trusted_proxies.clone(),
+            sender_time: config.sender_time,
             rng: Mutex::new(random()?),
         });
         let (end, ends) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let served = config.bucket.is_none().then_some(folder.as_path());
-        tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), ends.clone()));
-        tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), ends.clone()));
+        tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
+        tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
         tasks.spawn(rounds(Arc::clone(&app), ends));
         Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
     }

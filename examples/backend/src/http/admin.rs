@@ -77,7 +77,9 @@ async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn issued(app: &App, request: Request) -> Result<IssueResponse, GroupError> {
-    let body = body::read(request.into_body()).await.map_err(|_| Refusal::Unparsable("the body is too long or too slow"))?;
+    let body = body::read(request.into_body(), app.sender_time)
+        .await
+        .map_err(|_| Refusal::Unparsable("the body is too long or too slow"))?;
     let request: IssueRequest = serde_json::from_slice(&body)
         .map_err(|_| Refusal::Unparsable("expected is JSON with testType, symptomDate, testDate, short"))?;
     let issue = Issue {

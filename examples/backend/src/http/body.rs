@@ -8,23 +8,27 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use vigie::courier::wire::MAX_BODY;
 
-/// How long a sender may take for its body: 64,000 bytes over the slowest telephone network.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
 /// Why a body cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyError {
     /// More than 64,000 bytes.
     TooLong,
-    /// It did not come in time, or not whole.
+    /// It did not come in time.
     TooSlow,
+    /// It ended before its end.
+    Broken,
 }
 
-/// The whole body.
-pub(super) async fn read(body: Body) -> Result<Bytes, BodyError> {
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+/// The whole body, if it comes within this time.
+pub(super) async fn read(body: Body, time: Duration) -> Result<Bytes, BodyError> {
+    match tokio::time::timeout(time, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(BodyError::TooLong),
+        Ok(Err(e)) if is_too_long(&e) => Err(BodyError::TooLong),
+        Ok(Err(_)) => Err(BodyError::Broken),
         Err(_) => Err(BodyError::TooSlow),
     }
 }

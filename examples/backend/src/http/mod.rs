@@ -9,9 +9,7 @@ mod limits;
 mod public;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -36,9 +34,6 @@ pub use limits::{Limits, WrongCodes};
 /// Connections at once. Above it they wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_000;
 
-/// How long a sender may take for the head of a request, or leave a connection idle.
-const HEAD_TIME: Duration = Duration::from_secs(15);
-
 /// How long requests that are under way may take at the end.
 const END_TIME: Duration = Duration::from_secs(10);
 
@@ -58,6 +53,8 @@ pub struct App {
     pub decoys: Decoys,
     /// Who may say for whom a request comes.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long a sender may take for the head of a request, and for its body.
+    pub sender_time: Duration,
     /// The source of randomness.
     pub rng: Mutex<ChaCha20Rng>,
 }
@@ -88,7 +85,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
 }
 
 /// Serves connections until `end` says so, then ends them in order.
-pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration, mut end: watch::Receiver<bool>) {
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -114,7 +111,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiv
             router.clone().oneshot(request)
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 << 10);
+        builder.timer(TokioTimer::new()).header_read_timeout(sender_time).max_buf_size(64 << 10);
         let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // What goes wrong with a connection is the caller's to notice.

@@ -123,7 +123,7 @@ where
     if endpoint != Endpoint::Publish && !secrets.is_same(presented, secrets.api_key.as_bytes()) {
         return failed(&app, endpoint, Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key is wrong"));
     }
-    let body = match body::read(body).await {
+    let body = match body::read(body, app.sender_time).await {
         Ok(body) => body,
         Err(e) => return failed(&app, endpoint, unread(endpoint, e)),
     };
@@ -147,6 +147,7 @@ fn unread(endpoint: Endpoint, error: BodyError) -> Failure {
     let code = if endpoint == Endpoint::Publish { "bad_request" } else { "unparsable_request" };
     match error {
         BodyError::TooLong => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code, "a body has at most 64,000 bytes"),
+        BodyError::Broken => Failure::new(StatusCode::BAD_REQUEST, code, "the body is not whole"),
         BodyError::TooSlow => Failure::new(StatusCode::REQUEST_TIMEOUT, code, "the body did not come in time"),
     }
 }

@@ -1,0 +1,34 @@
+//! Decoys are answered, and change nothing.
+
+use serde_json::json;
+
+use crate::phone::{Backend, keys};
+use crate::place::Place;
+
+pub(crate) async fn a_decoy_uses_nothing_up(place: &Place) {
+    let backend = Backend::start(place).await;
+    let code = backend.code("confirmed").await;
+    let body = json!({ "code": code, "accept": ["confirmed"] }).to_string();
+    let mut lengths = Vec::new();
+    for _ in 0..30 {
+        let answer = backend.post("/api/verify", &[("x-chaff", "1")], body.clone()).await;
+        assert_eq!((answer.status, answer.text("token")), (200, ""));
+        assert!(answer.json["padding"].is_string());
+        lengths.push(answer.length);
+    }
+    assert!(lengths.iter().all(|length| (1300..=2900).contains(length)), "{lengths:?}");
+    let real = backend.verify(&code, "a").await;
+    assert_eq!(real.status, 200, "neither used up nor limited");
+    assert_eq!(
+        backend.post("/api/verify", &[("x-chaff", "1")], "no JSON").await.length,
+        real.length,
+        "as long as the last real one"
+    );
+
+    let request = backend.report("confirmed", &keys(1, 3, &backend.clock), &[7; 32], "").await;
+    for path in ["/api/certificate", "/v1/publish"] {
+        let answer = backend.post(path, &[("x-chaff", "1")], request.to_string()).await;
+        assert_eq!((answer.status, answer.text("revisionToken")), (200, ""));
+    }
+    assert_eq!(backend.publish_now().await, 0);
+}

@@ -1,0 +1,1 @@
+//! Two instances on one PostgreSQL.

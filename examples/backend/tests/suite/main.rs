@@ -1,0 +1,59 @@
+//! The whole server through HTTP: one suite, run over SQLite and PostgreSQL, a folder and a bucket.
+//!
+//! PostgreSQL 15 (`/usr/lib/postgresql/15/bin`) and an S3 server (`moto_server`) are started here, each in a folder of its own on a free port; where
+//! one is not installed, its tests say that they are skipped.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
+)]
+
+mod bad_input;
+mod decoys;
+mod instances;
+mod phone;
+mod place;
+mod repeats;
+mod reports;
+
+use place::Place;
+
+/// Everything that must hold, wherever the data lies.
+async fn everything(place: &Place) {
+    reports::a_report_becomes_a_signed_file(place).await;
+    reports::a_key_is_held_back_until_two_hours_after_its_end(place).await;
+    reports::a_report_is_revised_only_by_its_device_and_only_once(place).await;
+    reports::what_is_withdrawn_before_it_was_published_never_is(place).await;
+    reports::types_of_test_are_given_to_those_who_can_handle_them(place).await;
+    reports::a_large_batch_is_several_files(place).await;
+    reports::after_fourteen_days_nothing_is_left(place).await;
+    repeats::a_code_is_exchanged_again_only_under_its_idempotency_key(place).await;
+    repeats::a_token_is_certified_again_only_for_its_hmac(place).await;
+    repeats::a_report_is_answered_again_as_it_was_at_first(place).await;
+    repeats::nothing_that_is_kept_for_repeats_shows_what_was_sent(place).await;
+    decoys::a_decoy_uses_nothing_up(place).await;
+    bad_input::what_is_wrong_is_refused_with_its_code_and_not_repeated(place).await;
+    bad_input::certificates_that_others_made_are_refused(place).await;
+    bad_input::keys_that_cannot_be_are_dropped(place).await;
+    bad_input::only_wrong_codes_count_and_a_right_one_passes(place).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_and_a_folder() {
+    everything(&Place::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_and_a_folder() {
+    if let Some(place) = Place::sqlite().with_postgresql() {
+        everything(&place).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_and_a_bucket() {
+    if let Some(place) = Place::sqlite().with_bucket().await {
+        everything(&place).await;
+    }
+}
