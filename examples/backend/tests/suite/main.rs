@@ -16,6 +16,7 @@ mod phone;
 mod place;
 mod repeats;
 mod reports;
+mod story;
 
 use place::Place;
 
@@ -37,6 +38,8 @@ async fn everything(place: &Place) {
     bad_input::certificates_that_others_made_are_refused(place).await;
     bad_input::keys_that_cannot_be_are_dropped(place).await;
     bad_input::only_wrong_codes_count_and_a_right_one_passes(place).await;
+    story::one_reports_and_the_other_is_warned(place).await;
+    story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
