@@ -285,8 +285,10 @@ fn story(seed: u64, loses: bool) -> Vec<String> {
     let mut published: Vec<[u8; 16]> = Vec::new();
     let (_, key) = server.secrets.exports.signing();
     for file in server.files.values() {
-        let export =
-            vigie::diagnosis::SignedExport::read(std::io::Cursor::new(file)).unwrap().verify(&[key.public_key().clone()]).unwrap();
+        let export = vigie::diagnosis::SignedExport::read(std::io::Cursor::new(file))
+            .unwrap()
+            .verify(&[key.public_key().clone()])
+            .unwrap();
         published.extend(export.keys().map(|exported| *exported.key.unwrap().key.as_bytes()));
     }
     let files = server.files.len();

@@ -9,6 +9,9 @@
 //! | extended advertising | device | a new resolvable one at each registration; another one, of 15 minutes, for connections | sends and connects; see `initiator` |
 //! | legacy | off | a new non-resolvable one at each registration, refused while it scans | sends frames; no connections |
 //! | legacy | on | a resolvable one that stays for 15 minutes, whatever is sent | listens only: two identifiers would share it |
+//!
+//! With extended advertising, scan requests have an address of their own. The kernel takes it when a scan begins, but not while something is being
+//! sent; left to itself it would outlive every identifier. So a scan begins between two identifiers.
 
 mod discovery;
 mod ear;

@@ -114,24 +114,35 @@ impl Link {
         server.change(adapter, Some(frame)).await
     }
 
-    /// Connections and scan requests get a new address, if the time of the old one is over. The kernel takes it when a scan begins, but not while
-    /// something is being sent: so now, when nothing is.
+    /// Scan requests get a new address, and connections, if the time of the old one is over. The kernel takes it when a scan begins, but not while
+    /// something is being sent: so one begins now, when nothing is, also where nobody listens yet.
     async fn renew_address(&mut self, adapter: &Adapter) -> Result<(), RadioError> {
-        let wants_listening = self.wants_listening;
-        if !self.daemon.hides_address() || self.ear.as_ref().is_none_or(|ear| ear.adapter.name() != adapter.name()) {
+        if !self.hears_with(adapter).await {
             return Ok(());
         }
-        self.wants_listening = true;
-        let renewed = self.resume().await;
-        self.wants_listening = wants_listening;
-        if !wants_listening {
+        // Every 10 s bluetoothd begins its scan anew. Where it was about to when listening paused, the first answer may be about that scan, which
+        // began too early; the second one is not.
+        for _ in 0..2 {
+            let wants_listening = std::mem::replace(&mut self.wants_listening, true);
+            let renewed = self.resume().await;
+            self.wants_listening = wants_listening;
+            renewed?;
+            // A legacy adapter takes no address while it scans.
             self.pause().await?;
         }
         // While a connection is being made, the kernel leaves the address as it is; one that was given up may linger.
         let is_connecting = self.connected.is_some_and(|connected| connected.elapsed() < LINGERING);
         let lifetime = if is_connecting { Duration::MAX } else { initiator::lifetime(adapter.name()) };
         self.initiator.may_have_changed(self.origin.elapsed(), lifetime);
-        renewed
+        Ok(())
+    }
+
+    /// Whether this is the adapter that listens, or would.
+    async fn hears_with(&mut self, adapter: &Adapter) -> bool {
+        match &self.ear {
+            Some(ear) => ear.adapter.name() == adapter.name(),
+            None => self.adapter(self.options.adapter.clone()).await.is_ok_and(|hears| hears.name() == adapter.name()),
+        }
     }
 
     /// Refuses what would show the adapter's own address, or two identifiers under one: see the table above.
