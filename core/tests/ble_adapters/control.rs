@@ -22,6 +22,11 @@ const POLICY_FILE: &str = "/etc/dbus-1/system.d/vigie-test.conf";
 /// Starting and ending a service takes no longer, on a slow computer.
 const SERVICE: Duration = Duration::from_secs(30);
 
+/// Whether adapters and system are there to be broken.
+pub(crate) fn is_virtual() -> bool {
+    std::env::var_os("VIGIE_LAB").is_some()
+}
+
 /// A system that may be broken. Dropped, it is as it was.
 pub(crate) struct Lab {
     pub(crate) names: Vec<String>,
@@ -34,7 +39,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// `None`, and a word why, where nothing may be broken, or there are fewer adapters than are needed.
     pub(crate) fn take(needed: usize) -> Option<Self> {
-        if std::env::var_os("VIGIE_LAB").is_none() {
+        if !is_virtual() {
             eprintln!("skipped: it ends services of the system, and VIGIE_LAB does not say that it may");
             return None;
         }
@@ -110,7 +115,7 @@ impl Drop for Lab {
 }
 
 /// The process of this name that runs.
-fn running(name: &str) -> Option<u32> {
+pub(crate) fn running(name: &str) -> Option<u32> {
     let ids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     ids.into_iter().find(|id| {
         // Its number, its name in brackets, its state; a zombie does not run.

@@ -8,6 +8,7 @@
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
+mod commands;
 mod connections;
 mod control;
 mod device;

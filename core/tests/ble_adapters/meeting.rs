@@ -6,13 +6,14 @@ use vigie::diagnosis::{DiagnosisKey, ExportHeader, ReportType, SigningKey, write
 use vigie::time::Clock;
 
 use crate::adapters;
+use crate::control::is_virtual;
 use crate::device::{Device, FastClock, Setup, within};
 use crate::peers::Peer;
 use crate::sniffer::{Report, Sniffer};
 
 /// What the virtual air does to packets, where it is one: a line for each pair, `RECEIVER SENDER DBM|out [JITTER [LOSS_PERCENT]]`.
 pub(crate) fn set_air(rules: &str) -> bool {
-    let is_virtual = std::env::var_os("VIGIE_LAB").is_some();
+    let is_virtual = is_virtual();
     if is_virtual {
         std::fs::write("/run/air", rules).unwrap();
         std::thread::sleep(Duration::from_millis(500));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vigie::beacon::{Frame, ServiceUuid};
+use vigie::radio::ble::{Options, Privacy, survey};
 
 use crate::adapters;
 use crate::device::{Device, FastClock, Setup, within};
@@ -16,10 +17,11 @@ fn rotations() -> usize {
     std::env::var("VIGIE_ROTATIONS").map_or(ROTATIONS, |number| number.parse().unwrap())
 }
 
-/// Fails where an identifier was seen under two addresses, an address with two identifiers, or a public address. Returns how many identifiers
-/// there were.
+/// Fails where an identifier was seen under two addresses, an address with two identifiers, or a public address, be it of an advertisement, a
+/// connection or a scan. Returns how many identifiers there were.
 pub(crate) fn assert_unlinkable(reports: &[Report]) -> usize {
     let (mut addresses, mut identifiers) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::<_, BTreeSet<_>>::new());
+    let mut scans = BTreeMap::<_, BTreeSet<_>>::new();
     for report in reports {
         match report {
             Report::Advertisement { address, data, .. } if shows_service(data) => {
@@ -29,13 +31,25 @@ pub(crate) fn assert_unlinkable(reports: &[Report]) -> usize {
                 identifiers.entry(*address).or_default().insert(frame);
             }
             Report::Connection { peer } => assert!(peer.is_random, "a connection showed a public address"),
-            Report::Advertisement { .. } | Report::Said { .. } => {}
+            Report::Sends { is_public } => assert!(!is_public, "an adapter was told to send from its public address"),
+            Report::Scan { from, advertises: Some(data) } if shows_service(data) => {
+                scans.entry(*from).or_default().insert(data);
+            }
+            Report::Advertisement { .. } | Report::Scan { .. } | Report::Said { .. } => {}
         }
     }
     for (number, seen) in addresses.values().enumerate() {
         assert_eq!(seen.len(), 1, "identifier {number} was seen under several addresses: {seen:02x?}");
     }
     assert!(identifiers.values().all(|seen| seen.len() == 1), "an address was seen with several identifiers");
+    assert!(!scans.is_empty(), "nobody scanned while it advertised");
+    // With `Privacy` the kernel keeps it for 15 minutes. This is not ours to prevent, and the README names it.
+    let changes = survey(&Options::default()).daemon.privacy == Some(Privacy::Off);
+    assert!(
+        !changes || scans.values().all(|seen| seen.len() == 1),
+        "an address scanned with several identifiers: {:?}",
+        scans.len()
+    );
     addresses.len()
 }
 

@@ -14,14 +14,16 @@ use std::time::Duration;
 use tempfile::TempDir;
 use vigie::beacon::ServiceUuid;
 
+use crate::commands::Told;
+
 const COMMAND: u32 = 2;
 const EVENT: u32 = 3;
 const SENT: u32 = 4;
 const RECEIVED: u32 = 5;
-const SET_RANDOM_ADDRESS: [u8; 2] = 0x2005_u16.to_le_bytes();
 const ATT_CHANNEL: u16 = 4;
 const READ_RESPONSE: u8 = 0x0B;
 const WRITE_REQUEST: u8 = 0x12;
+const COMMAND_COMPLETE: u8 = 0x0E;
 const LE_META: u8 = 0x3E;
 const CONNECTION_COMPLETE: u8 = 0x01;
 const ADVERTISING_REPORT: u8 = 0x02;
@@ -46,6 +48,15 @@ pub(crate) enum Report {
     },
     Connection {
         peer: Address,
+    },
+    /// An adapter was told to send something.
+    Sends {
+        is_public: bool,
+    },
+    /// An adapter scans, and asks what it hears for more: from which address, and what it advertises meanwhile.
+    Scan {
+        from: Address,
+        advertises: Option<Vec<u8>>,
     },
     /// What was said over a connection, and from which address: the value that a peer was asked for, or that we wrote.
     ///
@@ -93,11 +104,10 @@ impl Sniffer {
             let Some((data, next)) = tail.split_at_checked(word(4) as usize) else { break };
             let adapter = (word(8) >> 16) as u16;
             match word(8) & 0xFFFF {
-                COMMAND if data.starts_with(&SET_RANDOM_ADDRESS) => {
-                    addresses.own.insert(adapter, Address { is_random: true, bytes: data[3..9].try_into().unwrap() });
-                }
+                COMMAND => addresses.told.entry(adapter).or_default().command(data, &mut reports),
+                EVENT if data[0] == COMMAND_COMPLETE => addresses.told.entry(adapter).or_default().completed(&data[2..]),
                 EVENT if data[0] == LE_META => read_event(adapter, &data[2..], &mut addresses, &mut reports),
-                SENT => reports.extend(read_att(WRITE_REQUEST, data, |_| addresses.own[&adapter])),
+                SENT => reports.extend(read_att(WRITE_REQUEST, data, |_| addresses.told[&adapter].own.unwrap())),
                 RECEIVED => reports.extend(read_att(READ_RESPONSE, data, |handle| addresses.peers[&(adapter, handle)])),
                 _ => {}
             }
@@ -110,8 +120,8 @@ impl Sniffer {
 /// Whose address is which.
 #[derive(Default)]
 struct Addresses {
-    /// That of an adapter, for what it begins.
-    own: BTreeMap<u16, Address>,
+    /// By adapter, for what it begins.
+    told: BTreeMap<u16, Told>,
     /// By adapter and handle of the connection.
     peers: BTreeMap<(u16, u16), Address>,
 }
