@@ -11,6 +11,7 @@
 mod commands;
 mod connections;
 mod control;
+mod cost;
 mod device;
 mod failures;
 mod false_peers;
