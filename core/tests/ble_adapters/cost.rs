@@ -12,6 +12,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use bluer::Session;
+use bluer::adv::Type;
 use dbus::Message;
 use dbus::arg::{PropMap, RefArg, Variant, prop_cast};
 use dbus::message::SignalArgs;
@@ -20,8 +22,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::control::{Lab, running};
 use crate::device::{Device, FastClock, Setup, within};
+use crate::failures::Process;
 use crate::meeting::set_air;
-use crate::peers::{Peer, service};
+use crate::peers::{advertisement, service};
 
 /// For so long it listens, in silence first.
 const TIME: Duration = Duration::from_secs(60);
@@ -112,6 +115,26 @@ fn print(what: &str, [process, worker, bus, daemon]: [f64; 4]) {
     );
 }
 
+/// Says to [`shouts_until_it_is_killed`] on which adapters.
+const SENDERS: &str = "VIGIE_CHILD_SENDERS";
+
+/// A process that the test below starts and kills: the message bus tells bluer whatever is heard, which is not to be counted. All senders have one
+/// connection, because the bus's own part of that is counted.
+#[test]
+fn shouts_until_it_is_killed() {
+    let Ok(names) = std::env::var(SENDERS) else { return };
+    let shout = async {
+        let session = Session::new().await.unwrap();
+        let mut handles = Vec::new();
+        for (number, name) in (1..).zip(names.split(',')) {
+            let advertisement = advertisement(Type::Broadcast, Some(vec![number; 20]));
+            handles.push(session.adapter(name).unwrap().advertise(advertisement).await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    };
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(shout);
+}
+
 #[test]
 fn a_signal_arrives_as_it_was_sent() {
     eprintln!("a signal costs {:.2} us", carry_signals());
@@ -121,11 +144,9 @@ fn a_signal_arrives_as_it_was_sent() {
 fn each_packet_is_heard_while_its_cost_is_measured() {
     let Some(lab) = Lab::take(2) else { return };
     let before = carry_signals();
-    let mut senders: Vec<_> = lab.names[1..].iter().map(|name| Peer::on(name)).collect();
+    let senders = &lab.names[1..];
     set_air("* * out\n");
-    for (number, sender) in (1..).zip(&mut senders) {
-        sender.shout(&[number; 20]);
-    }
+    let _process = Process::start("cost::shouts_until_it_is_killed", &[(SENDERS, senders.join(",").as_ref())]);
     let device = Device::start(&Setup::on(&lab.names[0]), &FastClock::real());
     let heard =
         |number: u8| device.log.lock().unwrap().heard.iter().filter(|(_, it)| it.frame.to_bytes() == [number; 20]).count();

@@ -4,7 +4,8 @@
 //! whose firmware crashes, one that is switched off by rfkill, a bus that is there and hangs, and a system that sleeps.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -178,15 +179,14 @@ fn runs_until_it_is_killed() {
     std::thread::sleep(Duration::from_secs(600));
 }
 
-/// A device in a process of its own.
-struct Process(Child);
+/// One of these tests in a process of its own.
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(store: &Path, adapter: &str) -> Self {
+    pub(crate) fn start(test: &str, variables: &[(&str, &OsStr)]) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "failures::runs_until_it_is_killed", "--nocapture"])
-            .env(STORE, store)
-            .env(ADAPTER, adapter)
+            .args(["--exact", test, "--nocapture"])
+            .envs(variables.iter().copied())
             .spawn();
         Self(child.unwrap())
     }
@@ -238,12 +238,14 @@ fn identifier_and_address_change_together_whatever_is_killed() {
     }
     drop(b);
     let store = tempfile::tempdir().unwrap();
+    let path = store.path().join("store");
     let mut identifiers = BTreeSet::new();
     for _ in 0..3 {
         // What was heard before has been fetched by now.
         std::thread::sleep(Duration::from_secs(3));
         let start = Instant::now();
-        let process = Process::start(&store.path().join("store"), &lab.names[1]);
+        let variables = [(STORE, path.as_os_str()), (ADAPTER, lab.names[1].as_ref())];
+        let process = Process::start("failures::runs_until_it_is_killed", &variables);
         within(Duration::from_secs(40), "the process is heard", || heard_since(&a, start).len() >= 10);
         process.kill();
         std::thread::sleep(Duration::from_secs(3));

@@ -16,6 +16,19 @@ pub(crate) fn service() -> Uuid {
     Uuid::from_u128(0x0000_0000_0000_1000_8000_0080_5F9B_34FB | u128::from(ServiceUuid::default().0) << 96)
 }
 
+/// What somebody sends.
+pub(crate) fn advertisement(advertisement_type: Type, data: Option<Vec<u8>>) -> Advertisement {
+    let interval = Some(Duration::from_millis(250));
+    Advertisement {
+        advertisement_type,
+        service_uuids: [service()].into(),
+        service_data: data.map(|data| (service(), data)).into_iter().collect(),
+        min_interval: interval,
+        max_interval: interval,
+        ..Advertisement::default()
+    }
+}
+
 /// A peer on an adapter, as long as it lives.
 pub(crate) struct Peer {
     runtime: Runtime,
@@ -39,15 +52,7 @@ impl Peer {
     pub(crate) fn shout(&mut self, data: &[u8]) {
         self.shown = None;
         std::thread::sleep(Duration::from_millis(200));
-        let interval = Some(Duration::from_millis(250));
-        let advertisement = Advertisement {
-            advertisement_type: Type::Broadcast,
-            service_uuids: [service()].into(),
-            service_data: [(service(), data.to_vec())].into(),
-            min_interval: interval,
-            max_interval: interval,
-            ..Advertisement::default()
-        };
+        let advertisement = advertisement(Type::Broadcast, Some(data.to_vec()));
         self.shown = Some(self.runtime.block_on(self.adapter.advertise(advertisement)).unwrap());
     }
 
