@@ -1,5 +1,6 @@
 //! Devices meet, come and go, are told of an exposure, and are not troubled by strangers.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use vigie::diagnosis::{DiagnosisKey, ExportHeader, ReportType, SigningKey, write_export};
@@ -44,6 +45,8 @@ fn two_devices_meet_and_one_is_told_of_its_exposure() {
         assert!(one.status().encounters > 0);
     }
     let met_minutes = clock.now().since(start).as_secs() / 60;
+    // On a busy computer some minutes go into changing identifiers: a second of silence is a minute by this clock.
+    let heard = b.heard_of(&a).iter().map(|(_, sighting)| sighting.at.unix_s() / 60).collect::<BTreeSet<_>>().len() as u64;
     let keys: Vec<_> = a
         .tracer
         .release_keys()
@@ -70,9 +73,10 @@ fn two_devices_meet_and_one_is_told_of_its_exposure() {
         .flat_map(|w| &w.scan_instances)
         .map(|scan| u64::from(scan.seconds_since_last_scan))
         .sum();
-    eprintln!("met after {:.1} s; {met_minutes} minutes together, {} told", took.as_secs_f32(), seconds / 60);
+    eprintln!("met after {:.1} s; {met_minutes} minutes together, {heard} heard, {} told", took.as_secs_f32(), seconds / 60);
     assert!(!days.is_empty() && days.iter().all(|day| *day == start.date()), "{days:?}");
-    assert!((seconds / 60).abs_diff(met_minutes) <= 6, "{} minutes told of {met_minutes}", seconds / 60);
+    assert!((seconds / 60).abs_diff(heard) <= 6, "{} minutes told of {heard}", seconds / 60);
+    assert!(heard * 2 >= met_minutes, "{heard} minutes heard of {met_minutes}");
     assert!(a.tracer.check(&[&file], |_| std::ops::ControlFlow::Continue(())).unwrap().assessment.windows.is_empty());
 }
 
