@@ -43,7 +43,7 @@ fn fates(n: u64) -> Vec<Fate> {
 }
 
 fn wrong_codes(n: u64) -> bool {
-    n % 7 == 0
+    n.is_multiple_of(7)
 }
 
 fn reports() -> Sample {

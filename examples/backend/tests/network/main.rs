@@ -280,7 +280,8 @@ fn story(seed: u64, loses: bool) -> Vec<String> {
     for (tracer, _) in &world.phones {
         tracer.sync_now().unwrap();
     }
-    world.run(12 * HOUR);
+    // A poll that fails waits for hours, and a third of all exchanges fails.
+    world.run(72 * HOUR);
     let server = world.server.lock().unwrap();
     let mut published: Vec<[u8; 16]> = Vec::new();
     let (_, key) = server.secrets.exports.signing();
