@@ -41,6 +41,8 @@ pub struct Publisher {
     pub policy: Arc<Policy>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Rounds of one instance take turns; those of several need not.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Publisher {
@@ -49,6 +51,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; the next round goes on where this one stopped.
     pub async fn round(&self, is_forced: bool, rng: ChaCha20Rng) -> Result<usize, PublishError> {
+        let _turn = self.turn.lock().await;
         self.with_context(rng.clone(), move |transaction, context| rules::plan(transaction, context, is_forced)).await?;
         let mut written = 0;
         while let Some(batch) =

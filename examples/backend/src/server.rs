@@ -94,8 +94,14 @@ impl Server {
         write_client_json(&config, public_address, &opened.secrets)?;
 
         let (group, writer) = Group::start(opened.database).context("no thread can be started")?;
-        let publisher =
-            Publisher { group, files, secrets: Arc::new(opened.secrets), policy: Arc::new(config.policy.clone()), clock };
+        let publisher = Publisher {
+            group,
+            files,
+            secrets: Arc::new(opened.secrets),
+            policy: Arc::new(config.policy.clone()),
+            clock,
+            turn: Arc::default(),
+        };
         let app = Arc::new(App {
             publisher,
             metrics: Metrics::default(),

@@ -208,8 +208,7 @@ async fn verify(
     if is_short && !app.limits.short_codes_are_open() {
         return Err(Refusal::QuotaExceeded.into());
     }
-    let given =
-        in_group!(app, |transaction, context| { rules::verify(transaction, &request, idempotency_key.as_deref(), context) });
+    let given = in_group!(app, |transaction, context| rules::verify(transaction, &request, idempotency_key.as_deref(), context));
     match given {
         Err(GroupError::Refused(refusal @ (Refusal::CodeInvalid | Refusal::CodeNotFound | Refusal::CodeExpired))) => {
             let is_within = app.limits.count_wrong_code(address, is_short);

@@ -34,7 +34,7 @@ pub fn certificate(
     let rows = transaction
         .query("SELECT test_type, onset_day, expires_at, hmac_hash FROM token WHERE token_hash = $1", &[token_hash.into()])?;
     let row = rows.first().ok_or(Refusal::TokenInvalid)?;
-    let hmac_hash = context.secrets.tag("hmac", &[&hmac]);
+    let hmac_hash = context.secrets.tag("hmac", &[&token_hash, &hmac]);
     match row.optional_bytes(3)? {
         Some(first) if context.secrets.is_same(&hmac_hash, first) => {}
         Some(_) => return Err(Refusal::TokenExpired.into()),

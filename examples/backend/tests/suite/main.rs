@@ -1,7 +1,7 @@
 //! The whole server through HTTP: one suite, run over SQLite and PostgreSQL, a folder and a bucket.
 //!
 //! PostgreSQL 15 (`/usr/lib/postgresql/15/bin`) and an S3 server (`moto_server`) are started here, each in a folder of its own on a free port; where
-//! one is not installed, its tests say that they are skipped.
+//! one is not installed, its tests say that they are skipped. `VIGIE_LOG=1` shows what the servers log.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,6 +22,9 @@ use place::Place;
 
 /// Everything that must hold, wherever the data lies.
 async fn everything(place: &Place) {
+    if std::env::var_os("VIGIE_LOG").is_some() {
+        let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init();
+    }
     reports::a_report_becomes_a_signed_file(place).await;
     reports::a_key_is_held_back_until_two_hours_after_its_end(place).await;
     reports::a_report_is_revised_only_by_its_device_and_only_once(place).await;

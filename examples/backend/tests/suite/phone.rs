@@ -81,6 +81,11 @@ impl Backend {
         self.server = Some(Server::start(self.config.clone(), Arc::new(self.clock.clone())).await.unwrap());
     }
 
+    /// Another instance on the same data.
+    pub(crate) async fn beside(&self) -> Server {
+        Server::start(self.config.clone(), Arc::new(self.clock.clone())).await.unwrap()
+    }
+
     fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
     }
@@ -151,7 +156,9 @@ impl Backend {
         let keys: Vec<PublicKey> =
             client["public_keys"].as_array().unwrap().iter().map(|key| key["pem"].as_str().unwrap().parse().unwrap()).collect();
         let list = &client["key_lists"][0];
-        let index = self.http.get(list["index_url"].as_str().unwrap()).send().await.unwrap().text().await.unwrap();
+        let index = self.http.get(list["index_url"].as_str().unwrap()).send().await.unwrap();
+        assert_eq!(index.headers()["cache-control"], "public, max-age=300");
+        let index = index.error_for_status().unwrap().text().await.unwrap();
         let mut files = Vec::new();
         for name in index.lines() {
             let url = format!("{}{name}", list["base_url"].as_str().unwrap());

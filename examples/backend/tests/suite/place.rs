@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use object_store::aws::AmazonS3ConfigKey;
+use serde_json::json;
 use tempfile::TempDir;
 use vigie_backend::config::Config;
 use vigie_backend::files::Bucket;
@@ -181,6 +182,13 @@ impl Moto {
         let name = new_name();
         let made = reqwest::Client::new().put(format!("{}/{name}", self.url)).send().await.unwrap();
         assert!(made.status().is_success(), "{}", made.status());
+        // As a bucket behind a content delivery network: everybody may read, and nobody list.
+        let statement = json!({
+            "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": format!("arn:aws:s3:::{name}/*"),
+        });
+        let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+        let opened = reqwest::Client::new().put(format!("{}/{name}?policy", self.url)).body(policy).send().await.unwrap();
+        assert!(opened.status().is_success(), "{}", opened.status());
         let settings = [
             (AmazonS3ConfigKey::AccessKeyId, "test"),
             (AmazonS3ConfigKey::SecretAccessKey, "test"),

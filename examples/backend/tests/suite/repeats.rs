@@ -78,7 +78,7 @@ pub(crate) async fn a_report_is_answered_again_as_it_was_at_first(place: &Place)
         // The certificate is good for a quarter of an hour.
         backend.clock.advance(DAY);
     }
-    let changed = backend.report("confirmed", &keys(1, 3, &backend.clock), &[7; 32], "").await;
+    let changed = backend.report("confirmed", &keys(2, 3, &backend.clock), &[7; 32], "").await;
     assert_eq!(backend.publish(&changed).await.status, 200, "other keys are another report");
     request["hmacKey"] = json!("CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
     assert_eq!(backend.publish(&request).await.code(), "health_authority_verification_certificate_invalid");
