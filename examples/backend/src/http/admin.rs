@@ -53,18 +53,19 @@ fn refused(status: StatusCode, code: &str, text: &str) -> Response {
     body::json(status, &ErrorResponse { error: text.into(), error_code: code.into(), padding: String::new() })
 }
 
-fn check(app: &App, headers: &HeaderMap) -> Result<(), Response> {
+/// The refusal, where there is one.
+fn refusal(app: &App, headers: &HeaderMap) -> Option<Response> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let presented = headers.get(API_KEY_HEADER).map(HeaderValue::as_bytes).or(bearer).unwrap_or_default();
     let secrets = &app.publisher.secrets;
     if secrets.is_same(presented, secrets.admin_token.as_bytes()) {
-        return Ok(());
+        return None;
     }
-    Err(refused(StatusCode::UNAUTHORIZED, "unauthorized", "the admin token is wrong; it is in the file keys/admin-token"))
+    Some(refused(StatusCode::UNAUTHORIZED, "unauthorized", "the admin token is wrong; it is in the file keys/admin-token"))
 }
 
 async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
-    if let Err(response) = check(&app, request.headers()) {
+    if let Some(response) = refusal(&app, request.headers()) {
         return response;
     }
     match issued(&app, request).await {
@@ -106,7 +107,7 @@ fn parse_date(text: &str) -> Result<Option<Date>, Refusal> {
 }
 
 async fn publish_now(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Err(response) = check(&app, &headers) {
+    if let Some(response) = refusal(&app, &headers) {
         return response;
     }
     match app.publisher.round(true, app.rng()).await {
@@ -122,7 +123,7 @@ async fn publish_now(State(app): State<Arc<App>>, headers: HeaderMap) -> Respons
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Err(response) = check(&app, &headers) {
+    if let Some(response) = refusal(&app, &headers) {
         return response;
     }
     app.metrics.waiting.set(i64::try_from(app.publisher.group.waiting()).unwrap_or(i64::MAX));

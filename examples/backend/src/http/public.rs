@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use vigie::courier::VerificationCode;
 use vigie::courier::wire::{
     self, API_KEY_HEADER, CHAFF_HEADER, CertificateRequest, CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER,
     PublishRequest, PublishResponse, VerifyRequest,
@@ -32,6 +33,9 @@ const RETRY_AFTER_S: &str = "2";
 
 /// Bytes of random padding in an answer, and as many more.
 const PADDING: usize = 1024;
+
+/// Symbols of a short code at most.
+const SHORT_CODE: usize = 8;
 
 /// What can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +208,7 @@ async fn verify(
 ) -> Result<wire::VerifyResponse, Failure> {
     let request: VerifyRequest = parse(&body).ok_or(UNPARSABLE)?;
     let idempotency_key = headers.get(IDEMPOTENCY_KEY_HEADER).map(|value| value.as_bytes().to_vec());
-    let is_short = request.code.bytes().filter(u8::is_ascii_digit).count() <= 8;
+    let is_short = VerificationCode::parse(&request.code).is_ok_and(|code| code.as_str().len() <= SHORT_CODE);
     if is_short && !app.limits.short_codes_are_open() {
         return Err(Refusal::QuotaExceeded.into());
     }

@@ -1,0 +1,115 @@
+//! The program as an operator starts it, asks it for a code, ends it and kills it.
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vigie-backend");
+
+struct Running {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SIGKILL: it has no chance to end anything.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(data: &Path) -> Running {
+    let mut process = Command::new(PROGRAM)
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> = BufReader::new(process.stdout.take().unwrap()).lines().take(4).map(Result::unwrap).collect();
+    assert!(lines[3].contains("vigie-backend issue --data"), "the next command: {lines:?}");
+    let address = lines[0].rsplit_once("http://").unwrap().1.to_owned();
+    Running { process, address }
+}
+
+fn issue(data: &Path) -> String {
+    let output = Command::new(PROGRAM).args(["issue", "--data"]).arg(data).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn verify(running: &Running, data: &Path, code: &str, idempotency_key: &str) -> Value {
+    let body = json!({ "code": code }).to_string();
+    let api_key = std::fs::read_to_string(data.join("keys/api-key")).unwrap();
+    let mut stream = TcpStream::connect(&running.address).unwrap();
+    write!(
+        stream,
+        "POST /api/verify HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {api_key}\r\nidempotency-key: {idempotency_key}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn what_was_answered_before_it_was_killed_is_answered_alike_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let running = start(&data);
+    let code = issue(&data);
+    assert_eq!(code.len(), "XXXX-XXXX-XXXX-XXXX\n".len(), "the code alone");
+    let first = verify(&running, &data, code.trim(), "a");
+    assert!(first["token"].is_string());
+    drop(running);
+    let running = start(&data);
+    assert_eq!(verify(&running, &data, code.trim(), "a")["token"], first["token"]);
+    assert_eq!(verify(&running, &data, code.trim(), "b")["errorCode"], "code_invalid");
+}
+
+#[test]
+fn it_ends_in_order_and_its_secrets_are_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut running = start(&data);
+    for secret in
+        ["hash.key", "certificate-v1.pem", "export-v1.pem", "api-key", "admin-token"].map(|name| data.join("keys").join(name))
+    {
+        assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600, "{}", secret.display());
+    }
+    for kept in ["backend.sqlite", "backend.sqlite-wal", "client.json"] {
+        assert_eq!(std::fs::metadata(data.join(kept)).unwrap().permissions().mode() & 0o077, 0, "{kept}");
+    }
+    let client: Value = serde_json::from_slice(&std::fs::read(data.join("client.json")).unwrap()).unwrap();
+    assert_eq!(client["key_lists"][0]["index_url"], format!("http://{}/index.txt", running.address));
+    Command::new("kill").args(["-TERM", &running.process.id().to_string()]).status().unwrap();
+    assert!(running.process.wait().unwrap().success());
+}
+
+#[test]
+fn what_cannot_be_is_said_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |args: &[&str]| {
+        let output = Command::new(PROGRAM).args(args).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["--listen", "192.0.2.1:1"]).contains("192.0.2.1:1 cannot be listened on"));
+    assert!(refused(&["--bucket", "keys"]).contains("--files-url"));
+    assert!(refused(&["--public-url", "https://x/"]).contains("ends with a slash"));
+    assert!(refused(&["issue", "--symptoms", "1999-01-01"]).contains("at most 28 days ago"));
+    assert!(refused(&["issue", "--short-code"]).contains("without --short"));
+    assert!(refused(&["--database", "postgres://127.0.0.1:1/x"]).contains("PostgreSQL cannot be used"));
+}
