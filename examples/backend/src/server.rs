@@ -174,7 +174,7 @@ async fn rounds(app: Arc<App>, mut end: watch::Receiver<bool>) {
 struct ClientJson<'a> {
     verification_url: &'a str,
     api_key: &'a str,
-    publish_url: &'a str,
+    publish_url: String,
     health_authority_id: &'a str,
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
@@ -200,7 +200,7 @@ fn write_client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> 
     let client = ClientJson {
         verification_url: &public_url,
         api_key: &secrets.api_key,
-        publish_url: &public_url,
+        publish_url: format!("{public_url}/v1/publish"),
         health_authority_id: &config.policy.health_authority_id,
         key_lists: [KeyList { index_url: format!("{files_url}/{INDEX}"), base_url: format!("{files_url}/") }],
         public_keys: secrets
