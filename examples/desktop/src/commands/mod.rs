@@ -4,6 +4,7 @@ mod calibration;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod ending;
 pub(crate) mod keys;
 mod outcome;
 pub(crate) mod replay;

@@ -8,7 +8,6 @@
 //!
 //! Data goes one way; back goes the wish to pause, and to end.
 
-mod ending;
 mod help;
 mod key_folder;
 mod lines;
@@ -36,10 +35,10 @@ use vigie::time::{Clock, SystemClock};
 use vigie::tracer::{Config, Scanning};
 
 use super::calibration::CalibrationArgs;
+use super::ending::Ending;
 use crate::failure::Advise;
 use crate::output::Output;
 use crate::{files, store};
-use ending::Ending;
 use lines::Lines;
 use live::Live;
 use model::{Model, News, Setup};

@@ -9,10 +9,10 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use vigie::time::{Clock, SystemClock};
 
-use super::ending::Ending;
 use super::live::Live;
 use super::model::{Model, News};
 use super::screen::{self, Look};
+use crate::commands::ending::Ending;
 
 /// Time from one picture to the next, where no key is pressed.
 const PICTURE: Duration = Duration::from_millis(250);
