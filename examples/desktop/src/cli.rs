@@ -7,7 +7,10 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::keys::KeysCommand;
 use crate::commands::replay::ReplayArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::status::StatusArgs;
+use crate::commands::sync::SyncArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -19,7 +22,7 @@ NO_COLOR=1 switches colours off, as --color never does.";
 
 /// Contact tracing at a terminal.
 ///
-/// Vigie is contact tracing by Bluetooth as phones do it (Exposure Notification v1.2). Files stand in the place of servers: nothing uses the network.
+/// Vigie is contact tracing by Bluetooth as phones do it (Exposure Notification v1.2). Files can stand in the place of servers: only --server uses the network.
 #[derive(Debug, Parser)]
 #[command(name = "vigie", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -43,6 +46,9 @@ pub(crate) enum Command {
     /// within 2 m for 15 minutes is a contact, never within 5 m a stranger; what lies between is listed and not judged.
     Demo(DemoArgs),
     Run(RunArgs),
+    Report(ReportArgs),
+    Sync(SyncArgs),
+    Status(StatusArgs),
     Doctor(DoctorArgs),
     Replay(ReplayArgs),
     Check(CheckArgs),

@@ -1,6 +1,6 @@
 //! `vigie`: contact tracing at a terminal.
 //!
-//! Ctrl-C ends it as any program: files are written under another name first, and a database survives everything. Only `vigie run` ends in order.
+//! Ctrl-C ends it as any program: files are written under another name first, and a database survives everything. Only what traces, or talks to servers, ends in order.
 
 mod capture;
 mod cli;
@@ -10,6 +10,7 @@ mod files;
 mod keys_json;
 mod output;
 mod progress;
+mod servers;
 mod store;
 
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ fn run(command: Option<Command>, is_verbose: bool, out: &Output) -> anyhow::Resu
         Command::Demo(args) => commands::demo::run(&args, out),
         Command::Doctor(args) => commands::doctor::run(args, out),
         Command::Run(args) => commands::run::run(args, is_verbose, out),
+        Command::Report(args) => commands::report::run(args, out),
+        Command::Sync(args) => commands::sync::run(args, out),
+        Command::Status(args) => commands::status::run(args, out),
         Command::Replay(args) => commands::replay::run(args, out),
         Command::Check(args) => commands::check::run(args, out),
         Command::Keys(command) => commands::keys::run(command, out),

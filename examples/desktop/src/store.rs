@@ -23,13 +23,18 @@ pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
     Ok(system.data_dir().join("vigie").join("store.db"))
 }
 
+/// The store that was named, or that of this user.
+pub(crate) fn path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    named.map_or_else(default_path, |path| Ok(path.to_path_buf()))
+}
+
 /// Refuses a store that is not there: made by a slip of the pen, it would answer that nobody was met.
 pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
     let cannot = || format!("{} cannot be used", path.display());
     if path.try_exists().with_context(cannot)? {
         return Ok(());
     }
-    Err(anyhow!("there is no store {}", path.display())).advise("look at the name; `vigie replay` makes a new one")
+    Err(anyhow!("there is no store {}", path.display())).advise("look at the name; `vigie run` and `vigie replay` make a new one")
 }
 
 /// Opens a store to look into it.

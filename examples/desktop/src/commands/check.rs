@@ -61,6 +61,13 @@ pub(crate) struct CheckArgs {
 #[derive(Serialize)]
 struct Answer {
     files: Vec<File>,
+    #[serde(flatten)]
+    risk: Risk,
+}
+
+/// What follows from all files that were ever checked.
+#[derive(Serialize)]
+pub(super) struct Risk {
     windows: Vec<Window>,
     days: Vec<Day>,
     risk_level: &'static str,
@@ -150,7 +157,12 @@ fn write(to: &mut impl Write, report: &CheckReport) -> io::Result<()> {
         let (style, word, rest) = outcome(file);
         writeln!(to, "{}: {style}{word}{style:#}{rest}", file.path.display())?;
     }
-    let Assessment { explanation, risk_level, .. } = &report.assessment;
+    write_risk(to, &report.assessment)
+}
+
+/// For people: each day that counts, the risk, and what to do.
+pub(super) fn write_risk(to: &mut impl Write, assessment: &Assessment) -> io::Result<()> {
+    let Assessment { explanation, risk_level, .. } = assessment;
     for day in explanation {
         writeln!(to, "{day}")?;
     }
@@ -161,9 +173,13 @@ fn write(to: &mut impl Write, report: &CheckReport) -> io::Result<()> {
 
 impl From<&CheckReport> for Answer {
     fn from(report: &CheckReport) -> Self {
-        let assessment = &report.assessment;
+        Self { files: report.files.iter().map(File::from).collect(), risk: Risk::from(&report.assessment) }
+    }
+}
+
+impl From<&Assessment> for Risk {
+    fn from(assessment: &Assessment) -> Self {
         Self {
-            files: report.files.iter().map(File::from).collect(),
             windows: assessment.windows.iter().map(Window::from).collect(),
             days: assessment.days.iter().map(Day::from).collect(),
             risk_level: risk_name(assessment.risk_level),

@@ -2,10 +2,15 @@
 
 mod calibration;
 pub(crate) mod check;
+mod correspondence;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 mod ending;
 pub(crate) mod keys;
 mod outcome;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod run;
+mod standing;
+pub(crate) mod status;
+pub(crate) mod sync;

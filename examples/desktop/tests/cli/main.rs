@@ -1,4 +1,4 @@
-//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`.
+//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`, servers in `servers`.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod keys;
 mod run;
+mod servers;
 mod traffic;
 
 use std::fs;
@@ -22,8 +23,15 @@ const KEYS: &str = r#"{"temporaryExposureKeys": [
   {"key": "K2MFOsSDI43hdhaehh89zQ==", "rollingStartNumber": 2649866, "rollingPeriod": 114, "reportType": "revoked"}
 ]}"#;
 
+/// What would lead the program past the servers of the tests.
+const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+
 fn vigie() -> Command {
-    Command::cargo_bin("vigie").unwrap()
+    let mut command = Command::cargo_bin("vigie").unwrap();
+    for name in PROXIES {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// A folder with keys.json, private.pem and public.pem, in which the program runs.

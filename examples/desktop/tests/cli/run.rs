@@ -22,17 +22,20 @@ use super::Desk;
 const ADAPTER: &str = "--adapter hci99";
 
 /// The program while it traces.
-struct Running {
+pub(super) struct Running {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Desk {
     /// Starts `vigie run` in the folder of the desk, which is also the user's.
-    fn start(&self, args: &str) -> Running {
+    pub(super) fn start(&self, args: &str) -> Running {
         let mut command = Command::new(cargo_bin("vigie"));
         command.arg("run").args(ADAPTER.split_whitespace()).args(args.split_whitespace());
         command.current_dir(self.folder.path()).env("XDG_DATA_HOME", self.path("data")).env("HOME", self.folder.path());
+        super::PROXIES.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Running { child, lines }
@@ -51,7 +54,7 @@ impl Running {
     }
 
     /// The next event of this name.
-    fn event(&mut self, name: &str) -> Value {
+    pub(super) fn event(&mut self, name: &str) -> Value {
         loop {
             let event: Value = serde_json::from_str(&self.line()).unwrap();
             assert!(event["time"].as_str().unwrap().parse::<Timestamp>().is_ok(), "{event}");
@@ -59,6 +62,12 @@ impl Running {
                 return event;
             }
         }
+    }
+
+    /// Ends it as the system does, and wants everything to be written.
+    pub(super) fn terminate(self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.end().0, Some(0));
     }
 
     fn signal(&self, signal: Signal) {

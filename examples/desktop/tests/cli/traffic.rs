@@ -19,7 +19,7 @@ use super::Desk;
 /// Noon of the meetings.
 const NOON: &str = "2020-10-22T12:00:00Z";
 const CHECK: &str = "check --store store.db --public-key public.pem out.zip";
-const REPLAY: &str = "replay capture.csv --store store.db";
+pub(super) const REPLAY: &str = "replay capture.csv --store store.db";
 
 fn noon() -> Timestamp {
     NOON.parse().unwrap()
@@ -37,7 +37,7 @@ fn frame(key: &TemporaryExposureKey, at: Timestamp) -> Frame {
 }
 
 /// Lines of a table: half an hour near somebody, 8 scans every 4 minutes with packets of -60, -62 and -64 dBm.
-fn half_an_hour(key: &TemporaryExposureKey, from: Timestamp) -> Vec<String> {
+pub(super) fn half_an_hour(key: &TemporaryExposureKey, from: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     for minute in (0..30).step_by(4) {
         for (packet, rssi) in [(0, -60), (1, -62), (2, -64)] {
@@ -50,7 +50,7 @@ fn half_an_hour(key: &TemporaryExposureKey, from: Timestamp) -> Vec<String> {
 }
 
 /// A table of these lines, with a line end after the last one.
-fn table(lines: &[String]) -> String {
+pub(super) fn table(lines: &[String]) -> String {
     format!("unix_seconds,rssi_dbm,service_data_hex\n{}\n", lines.join("\n"))
 }
 
@@ -78,7 +78,7 @@ impl Desk {
     }
 
     /// A store from which identifiers were sent yesterday from 12:00 to 12:30 and just now. Gives yesterday's key.
-    fn traced_store(&self) -> TemporaryExposureKey {
+    pub(super) fn traced_store(&self) -> TemporaryExposureKey {
         let mut rng = ChaCha20Rng::seed_from_u64(5);
         let now = SystemClock.now();
         let (mut store, _) = Store::open(&self.path("own.db"), now, &mut rng).unwrap();
@@ -91,7 +91,7 @@ impl Desk {
     }
 }
 
-fn yesterday_noon(now: Timestamp) -> EnIntervalNumber {
+pub(super) fn yesterday_noon(now: Timestamp) -> EnIntervalNumber {
     now.interval().day_start().minus(72)
 }
 

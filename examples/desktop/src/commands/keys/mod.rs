@@ -58,7 +58,7 @@ fn free_from(key: &TemporaryExposureKey) -> Timestamp {
     key.end().start().after(EMBARGO)
 }
 
-fn count(keys: usize) -> String {
+pub(super) fn count(keys: usize) -> String {
     if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") }
 }
 

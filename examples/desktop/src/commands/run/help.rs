@@ -8,6 +8,7 @@ Examples:
 
   vigie run
   vigie run --keys incoming --public-key public.pem
+  vigie run --server client.json
   vigie run --adapter hci0 --advertise-adapter hci1 --continuous --plain
 
 Exit codes: 0 ended by q, Ctrl-C, SIGTERM or SIGHUP and everything is written, 2 not started, or not everything is written";
@@ -21,14 +22,19 @@ A device is shown by a running number, and has another one whenever it changes i
 signal, in the steps immediate, near, medium and far of the exposure configuration; it can be wrong by 20 dB.
 
 A key file in the folder of --keys is taken when it has stopped changing, once, and again when it has changed. Names that begin with a dot are \
-passed over. A file that is not valid is told with the reason, and blocks no other.";
+passed over. A file that is not valid is told with the reason, and blocks no other.
+
+With --server the key lists of these servers are asked for every 4 hours, at a moment of this device's own, and what vigie report left waiting is \
+sent. The public keys in client.json vouch for the files. Now and then something random is sent that looks like a report, so that nobody who \
+watches the network can tell who reports. A file client.json needs no network when this starts. --keys works beside it. Without --server nothing \
+uses the network.";
 
 const EVENTS: &str = "\
 Events of --json, one object a line, each with `event` and `time` (RFC 3339, UTC). Devices are running numbers; no identifier, key or address is \
 in any. Fields in [] may be null.
 
   started             version, [adapter], [advertise_adapter], service_uuid, is_connectable,
-                      is_continuous, store, [keys]
+                      is_continuous, store, [keys], [server]
   tracing_changed     tracing: running, paused or stopped
   identifier_changed  is_new_key
   radio_failed        reason
@@ -45,6 +51,12 @@ in any. Fields in [] may be null.
   exposures           risk_level (none, low or high), days: each with date, risk_level, minutes,
                       nearness, explanation, and cause with report_types, weighted_minutes,
                       [least_attenuation_db], [most_attenuation_db]
+  report_changed      state (waiting_for_network, waiting, waiting_for_clock, needs_new_code,
+                      published or refused), made_at, [until], [keys], [ahead_s], [reason]
+  key_list_lost_files index_url, files: so many have gone from it before their time
+  key_list_is_stale   index_url, newest: nothing has come since
+  listed_file_refused index_url, file
+  server_clock_differs ahead_s: seconds that this computer's clock is ahead of a server's
   alert_raised        date, risk_level
   alert_withdrawn     date
   store_recovered     own_keys, alerts: what was saved of a damaged store
@@ -52,7 +64,9 @@ in any. Fields in [] may be null.
   status              at most once a minute: tracing, is_sending, is_listening, [radio_problem],
                       [seconds_to_next_identifier], devices (each as in device_appeared),
                       encounters_today, encounters, own_keys, key_files_matched,
-                      key_files_refused, risk_level
+                      key_files_refused, key_lists (each with index_url, [seen_at], [next_poll],
+                      [newest], applied, refused, waiting), reports (each as in
+                      report_changed), risk_level
   stopping            what was heard is being written
   stopped             encounters_today, encounters, own_keys, store; the last line, when all is
                       written";

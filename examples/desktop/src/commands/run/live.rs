@@ -4,13 +4,14 @@
 //! "vigie"         the driver: steps the tracer
 //! "vigie-status"  asks how it stands, passes its events on, pauses and resumes it
 //! "vigie-keys"    looks into the folder with key files, and checks what is new
+//! "vigie-lists"   looks how reports and key lists stand; the driver's own thread talks to the servers
 //! ```
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::key_folder::{KeyFolder, LOOK};
 use super::model::News;
 use super::nearby::{self, Nearby};
 use super::notice::Notice;
+use crate::commands::standing::{List, Report};
 
 /// How often it is asked how it stands, where no event comes before.
 const BEAT: Duration = Duration::from_millis(500);
@@ -31,6 +33,12 @@ const MAX_WAITING: usize = 256;
 
 /// Files that are matched with one look at what was heard.
 const FILES_AT_ONCE: usize = 64;
+
+/// Time from one look at reports and key lists to the next.
+const LOOK_AT_LISTS: Duration = Duration::from_secs(1);
+
+/// At its end it waits so long for threads that talk to a server, so that the store is closed; what a server holds up longer is not waited for.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Progress of a check is told this often.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -53,7 +61,12 @@ enum Wish {
 
 impl Live {
     /// Starts tracing.
-    pub(super) fn start(tracer: Tracer, nearby: Arc<Mutex<Nearby>>, keys: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        tracer: Tracer,
+        nearby: Arc<Mutex<Nearby>>,
+        keys: Option<&Path>,
+        has_servers: bool,
+    ) -> anyhow::Result<Self> {
         let tracer = Arc::new(tracer);
         let (to, news) = sync_channel(MAX_WAITING);
         let (wishes, wished) = channel();
@@ -62,6 +75,11 @@ impl Live {
         live.tracer.start();
         let watch = Watch { tracer: Arc::clone(&live.tracer), nearby, ends: Arc::clone(&live.ends), to: to.clone() };
         live.spawn("vigie-status", move || watch.run(&wished))?;
+        if has_servers {
+            let lists = Lists { tracer: Arc::downgrade(&live.tracer), ends: Arc::clone(&live.ends), to: to.clone() };
+            // Not joined at the end: it may have to wait for a server.
+            thread::Builder::new().name("vigie-lists".into()).spawn(move || lists.run()).context("the system gives no thread")?;
+        }
         if let Some(folder) = keys.map(KeyFolder::new) {
             let checker = Checker { tracer: Arc::clone(&live.tracer), folder, ends: Arc::clone(&live.ends), to };
             live.spawn("vigie-keys", move || checker.run())?;
@@ -85,6 +103,10 @@ impl Live {
         self.end_threads();
         let stopped = self.tracer.stop();
         self.driver = None;
+        let began = Instant::now();
+        while Arc::strong_count(&self.tracer) > 1 && began.elapsed() < LAST_ANSWER {
+            thread::sleep(Duration::from_millis(5));
+        }
         stopped?;
         self.tracer.status()
     }
@@ -161,6 +183,41 @@ impl Watch {
 
 fn failed(error: TracerError) -> News {
     News::StoreFailed(Notice::because(error))
+}
+
+/// Looks how reports and key lists stand. Asked while a request is under way, the tracer says it after the answer.
+struct Lists {
+    tracer: Weak<Tracer>,
+    ends: Arc<AtomicBool>,
+    to: SyncSender<News>,
+}
+
+impl Lists {
+    /// Until it is to end, or nobody wants to know.
+    fn run(self) {
+        let mut applied = 0;
+        while let Some(tracer) = self.tracer.upgrade().filter(|_| !self.ends.load(Ordering::Acquire)) {
+            let news = Self::look(&tracer, &mut applied).unwrap_or_else(|error| vec![failed(error)]);
+            drop(tracer);
+            if news.into_iter().any(|news| self.to.send(news).is_err()) {
+                return;
+            }
+            thread::sleep(LOOK_AT_LISTS);
+        }
+    }
+
+    /// `applied` is how many files were at the last look: where there are more, what follows from them may be new.
+    fn look(tracer: &Tracer, applied: &mut usize) -> Result<Vec<News>, TracerError> {
+        let lists: Vec<_> = tracer.key_lists()?.iter().map(List::from).collect();
+        let now = SystemClock.now();
+        let reports = tracer.reports()?.iter().map(|report| Report::of(report, now)).collect();
+        let before = std::mem::replace(applied, lists.iter().map(|list| list.applied).sum());
+        let mut news = vec![News::Corresponded { lists, reports }];
+        if *applied != before {
+            news.push(News::Assessed(Box::new(tracer.assessment()?)));
+        }
+        Ok(news)
+    }
 }
 
 /// Checks key files as they come.

@@ -4,6 +4,7 @@
 //! radio --tap--> tracer --news--> model --> screen            Ctrl-C, q --> stop, write, close
 //!                  ^                 |  --> plain lines
 //!        key files-+                 +----> JSON
+//!          servers-+
 //! ```
 //!
 //! Data goes one way; back goes the wish to pause, and to end.
@@ -38,6 +39,7 @@ use super::calibration::CalibrationArgs;
 use super::ending::Ending;
 use crate::failure::Advise;
 use crate::output::Output;
+use crate::servers::ServerArgs;
 use crate::{files, store};
 use lines::Lines;
 use live::Live;
@@ -47,8 +49,8 @@ use notice::{Notice, Started};
 
 /// Trace with this computer's Bluetooth adapter, until Ctrl-C
 ///
-/// Sends a rotating identifier, keeps what it hears of others, and checks key files as they arrive. Needs no network. Where Bluetooth is off or
-/// missing, it says so and goes on by itself when it comes.
+/// Sends a rotating identifier, keeps what it hears of others, and checks key files as they arrive: in a folder, or from servers, to which it also
+/// brings reports. Tracing needs no network and never waits for it. Where Bluetooth or network are off or missing, it says so and goes on by itself when they come.
 #[derive(Debug, Args)]
 #[command(after_help = help::short(), after_long_help = help::long())]
 pub(crate) struct RunArgs {
@@ -85,6 +87,9 @@ pub(crate) struct RunArgs {
     public_keys: Vec<String>,
 
     #[command(flatten)]
+    servers: ServerArgs,
+
+    #[command(flatten)]
     calibration: CalibrationArgs,
 
     /// Print lines in place of the full-screen view
@@ -114,6 +119,8 @@ pub(crate) fn run(args: RunArgs, is_verbose: bool, out: &Output) -> anyhow::Resu
         return Err(anyhow!("there is no folder {}", folder.display()))
             .advise("make the folder first, and put key files into it");
     }
+    let servers = args.servers.load()?;
+    config.authority_keys.extend(servers.iter().flat_map(|servers| servers.authority_keys()));
     let store = store_path(args.store.as_deref())?;
 
     let ending = Ending::listen()?;
@@ -128,7 +135,11 @@ pub(crate) fn run(args: RunArgs, is_verbose: bool, out: &Output) -> anyhow::Resu
     let nearby = Arc::new(Mutex::new(Nearby::new(calibration, config.scanning)));
     let tracer = store::open_tracing(config, &store, nearby::tapped(radio, &nearby), SystemClock)
         .advise("look at the name and at who may write there; one store serves one `vigie` at a time")?;
-    let live = Live::start(tracer, nearby, args.keys.as_deref())?;
+    let has_servers = servers.is_some();
+    if let Some(servers) = servers {
+        servers.connect(&tracer, &store);
+    }
+    let live = Live::start(tracer, nearby, args.keys.as_deref(), has_servers)?;
 
     let (mut model, first) = Model::new(setup, SystemClock.now());
     let shown = args.shown(is_verbose);
@@ -182,6 +193,7 @@ impl RunArgs {
             is_continuous: self.continuous,
             store: store.display().to_string(),
             keys: self.keys.as_ref().map(|keys| keys.display().to_string()),
+            server: self.servers.server.as_ref().map(ToString::to_string),
         }
     }
 

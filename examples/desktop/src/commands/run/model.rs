@@ -11,6 +11,7 @@ use vigie::tracer::{CheckReport, Event, Scanning, Status, Tracing};
 use super::nearby::Device;
 use super::notice::{Exposures, KeyFile, NearDevice, Notice, Started, Stopped, Summary, nearness, tracing_name};
 use crate::commands::outcome::risk_name;
+use crate::commands::standing::{List, Report};
 
 /// Messages that are kept for the screen.
 const MAX_MESSAGES: usize = 100;
@@ -21,7 +22,7 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(60);
 /// Where more devices come or go at once, they are told of in one notice.
 const MAX_TOLD: usize = 8;
 
-/// What comes from the tracer, the radio's tap and the folder with key files.
+/// What comes from the tracer, the radio's tap, the folder with key files and the servers.
 #[derive(Debug)]
 pub(super) enum News {
     /// The tracer tells.
@@ -36,6 +37,8 @@ pub(super) enum News {
     Checked(Box<CheckReport>),
     /// The folder with key files cannot be read, or its files cannot be checked; `None` where they can again.
     KeysFailed(Option<String>),
+    /// How key lists and reports stand.
+    Corresponded { lists: Vec<List>, reports: Vec<Report> },
     /// The store refused.
     StoreFailed(String),
     /// The user wants it to end.
@@ -83,6 +86,10 @@ pub(super) struct Model {
     pub(super) devices: Vec<Device>,
     pub(super) exposures: Exposures,
     pub(super) key_files: KeyFiles,
+    /// Of the servers; empty without any.
+    pub(super) key_lists: Vec<List>,
+    /// Those of the last 14 days, the latest last.
+    pub(super) reports: Vec<Report>,
     /// The latest last.
     pub(super) messages: VecDeque<(Timestamp, Notice)>,
     store_problem: Option<String>,
@@ -102,6 +109,8 @@ impl Model {
             devices: Vec::new(),
             exposures: Exposures::default(),
             key_files: KeyFiles::default(),
+            key_lists: Vec::new(),
+            reports: Vec::new(),
             messages: VecDeque::new(),
             store_problem: None,
             summary_due: now.after(SUMMARY_PERIOD),
@@ -115,7 +124,7 @@ impl Model {
     pub(super) fn take(&mut self, news: News, now: Timestamp) -> Vec<Notice> {
         self.now = now;
         let notices = match news {
-            News::Told(event) => Notice::of(&event).into_iter().collect(),
+            News::Told(event) => Notice::of(&event, now).into_iter().collect(),
             News::Seen(status, devices) => self.see(*status, devices),
             News::Assessed(assessment) => self.assess(&assessment).into_iter().collect(),
             News::Checking { keys_done, keys } => {
@@ -124,6 +133,10 @@ impl Model {
             }
             News::Checked(report) => self.check(&report),
             News::KeysFailed(reason) => self.keys_failed(reason).into_iter().collect(),
+            News::Corresponded { lists, reports } => {
+                (self.key_lists, self.reports) = (lists, reports);
+                Vec::new()
+            }
             News::StoreFailed(reason) => {
                 let is_new = self.store_problem.as_ref() != Some(&reason);
                 self.store_problem = Some(reason.clone());
@@ -269,6 +282,8 @@ impl Model {
             own_keys: status.own_keys,
             key_files_matched: self.key_files.matched,
             key_files_refused: self.key_files.refused,
+            key_lists: self.key_lists.clone(),
+            reports: self.reports.clone(),
             risk_level: risk_name(self.exposures.level),
         }))
     }

@@ -5,10 +5,12 @@ use std::fmt;
 use anstyle::Style;
 use serde::Serialize;
 use vigie::exposure::{Assessment, RiskLevel};
+use vigie::time::Timestamp;
 use vigie::tracer::{Event, FileReport, Tracing};
 
 use super::nearby::Device;
 use crate::commands::outcome::{Cause, advice, outcome, risk_name, status};
+use crate::commands::standing::{List, Report, Told};
 use crate::output::{BAD, CAUTION, GOOD, QUIET, shown};
 
 /// Characters of a reason or a name from outside that are shown.
@@ -60,6 +62,9 @@ pub(super) enum Notice {
     Stopping,
     /// All is written.
     Stopped(Stopped),
+    /// A server told.
+    #[serde(untagged)]
+    Server(Told),
 }
 
 /// What is being done, with what.
@@ -73,6 +78,7 @@ pub(super) struct Started {
     pub(super) is_continuous: bool,
     pub(super) store: String,
     pub(super) keys: Option<String>,
+    pub(super) server: Option<String>,
 }
 
 /// A device by its running number.
@@ -166,6 +172,8 @@ pub(super) struct Summary {
     pub(super) own_keys: usize,
     pub(super) key_files_matched: u64,
     pub(super) key_files_refused: u64,
+    pub(super) key_lists: Vec<List>,
+    pub(super) reports: Vec<Report>,
     pub(super) risk_level: &'static str,
 }
 
@@ -185,7 +193,7 @@ impl Notice {
     }
 
     /// What the tracer tells; `None` for what is shown in another way.
-    pub(super) fn of(event: &Event) -> Option<Self> {
+    pub(super) fn of(event: &Event, now: Timestamp) -> Option<Self> {
         Some(match event {
             Event::TracingChanged(tracing) => Self::TracingChanged { tracing: tracing_name(*tracing) },
             Event::Rotated { is_new_key } => Self::IdentifierChanged { is_new_key: *is_new_key },
@@ -195,6 +203,7 @@ impl Notice {
             Event::AlertRaised(alert) => Self::AlertRaised { date: alert.date.to_string(), risk_level: risk_name(alert.level) },
             Event::AlertWithdrawn(alert) => Self::AlertWithdrawn { date: alert.date.to_string() },
             Event::StoreRecovered { own_keys, alerts } => Self::StoreRecovered { own_keys: *own_keys, alerts: *alerts },
+            Event::Courier(news) => Self::Server(Told::of(news, now)?),
             _ => return None,
         })
     }
@@ -207,6 +216,7 @@ impl Notice {
             Self::ClockJumped { .. } | Self::StoreRecovered { .. } => CAUTION,
             Self::RadioResumed | Self::KeysResumed | Self::AlertWithdrawn { .. } => GOOD,
             Self::KeyFile(file) => file.style,
+            Self::Server(told) => told.style(),
             Self::Exposures(exposures) => advice(exposures.level).0,
             Self::IdentifierChanged { .. } | Self::Status(_) => QUIET,
             _ => Style::new(),
@@ -245,6 +255,7 @@ impl fmt::Display for Notice {
             Self::Status(summary) => summary.fmt(f),
             Self::Stopping => f.write_str("stopping: what was heard is being written"),
             Self::Stopped(stopped) => stopped.fmt(f),
+            Self::Server(told) => told.fmt(f),
         }
     }
 }
@@ -258,10 +269,12 @@ impl fmt::Display for Started {
         }
         let duty = if self.is_continuous { "without end" } else { "for 4 s every 3.5 to 5 minutes" };
         write!(f, ", service {}; listens {duty}; keeps encounters in {}", self.service_uuid, self.store)?;
-        match &self.keys {
-            Some(keys) => write!(f, "; checks the key files in {keys}"),
-            None => f.write_str("; checks no key files"),
+        match (&self.keys, &self.server) {
+            (None, None) => return f.write_str("; checks no key files"),
+            (Some(keys), _) => write!(f, "; checks the key files in {keys}")?,
+            (None, Some(_)) => {}
         }
+        self.server.as_ref().map_or(Ok(()), |server| write!(f, "; talks to the servers of {}", shown(server, LONGEST)))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use vigie::courier::ReportState;
 use vigie::radio::{Limit, RadioError};
 use vigie::tracer::{Event, Scanning, Tracing};
 
 use super::*;
 use crate::commands::run::model::News;
 use crate::commands::run::tests::{NOW, assessment, device, model, seen, setup, status};
+use crate::commands::standing::{List, Report};
 
 const OVERVIEW: Look = Look { is_help: false, scrolled: 0, has_colors: false };
 
@@ -60,6 +62,29 @@ fn devices_and_an_exposure_with_what_to_do() {
         "keep away from others, and ask your health authority for a test",
     ];
     assert_screens("exposed", &model, OVERVIEW, &words);
+}
+
+#[test]
+fn with_servers_it_says_when_the_lists_were_seen_and_how_a_report_stands() {
+    let mut setup = setup(Scanning::Continuous);
+    (setup.started.keys, setup.started.server) = (None, Some("client.json".into()));
+    let (mut model, _) = Model::new(setup, NOW);
+    assert!(text(&model, OVERVIEW, 80, 24).contains("key lists: not seen yet"));
+    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+    let list = |seen, next, applied, refused| List {
+        seen_at: Some(NOW.before(minutes(seen))),
+        next_poll: Some(NOW.after(minutes(next))),
+        applied,
+        refused,
+        ..List::unseen("https://keys.example/index.txt")
+    };
+    let lists = vec![list(12, 190, 14, 0), list(3, 230, 1, 2)];
+    let reports = vec![Report::new(NOW, &ReportState::WaitingUntil(NOW.after(minutes(11))), NOW)];
+    model.take(News::Corresponded { lists, reports }, NOW);
+    model.take(seen(status(), vec![]), NOW);
+    let words =
+        ["report: waits until 2020-10-22T11:11:00Z", "key lists: seen 12 min ago, next in 3 h; 15 files applied, 2 refused"];
+    assert_screens("servers", &model, OVERVIEW, &words);
 }
 
 #[test]

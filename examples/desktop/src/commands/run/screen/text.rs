@@ -11,6 +11,7 @@ use vigie::time::Timestamp;
 
 use crate::commands::outcome::{advice, risk_name};
 use crate::commands::run::model::{Condition, Model};
+use crate::commands::standing::List;
 use crate::output::{BAD, CAUTION, GOOD, QUIET};
 
 pub(super) const PLAIN: anstyle::Style = anstyle::Style::new();
@@ -127,13 +128,40 @@ impl Painter {
         if let Some(problem) = &files.problem {
             self.wrap(rows, BAD, problem, "");
         }
+        if model.setup.started.server.is_some() {
+            self.servers(model, rows);
+            if model.setup.started.keys.is_none() {
+                return;
+            }
+        }
         let words = match (&model.setup.started.keys, files.checking) {
-            (None, _) => "key files are checked with --keys".into(),
+            (None, _) => "key files are checked with --keys or --server".into(),
             (_, Some(percent)) => format!("checking a key file: {percent} %"),
             _ if files.refused > 0 => format!("key files: {} matched, {} refused", files.matched, files.refused),
             _ if files.matched > 0 => format!("key files: {} matched", files.matched),
             _ => "key files: none yet".into(),
         };
+        self.wrap(rows, QUIET, &words, "");
+    }
+
+    /// The latest report, and all key lists as one: seen when the one was that was not seen for longest.
+    fn servers(&self, model: &Model, rows: &mut Vec<Row>) {
+        if let Some(report) = model.reports.last() {
+            self.wrap(rows, report.style, &format!("report: {report}"), "  ");
+        }
+        let lists = &model.key_lists;
+        let Some(seen) = lists.iter().map(|list| list.seen_at).min().flatten() else {
+            return self.wrap(rows, QUIET, &format!("key lists: not seen yet{}", next_poll(model)), "");
+        };
+        let ago = span(model.now.since(seen));
+        let applied: usize = lists.iter().map(|list| list.applied).sum();
+        let mut words = format!("key lists: seen {ago} ago{}; {applied} files applied", next_poll(model));
+        let count = |of: fn(&List) -> usize, word| match lists.iter().map(of).sum::<usize>() {
+            0 => String::new(),
+            count => format!(", {count} {word}"),
+        };
+        words.push_str(&count(|list| list.refused, "refused"));
+        words.push_str(&count(|list| list.waiting, "waiting"));
         self.wrap(rows, QUIET, &words, "");
     }
 
@@ -220,6 +248,22 @@ const NEARNESS_IN_WORDS: &str = "A device has another number whenever it changes
     medium and far are the health authority's steps of attenuation: how many dB of the signal were lost on the way. Until somebody reports, nobody \
     knows how strongly their device sends; what is shown takes it for one like this, and can be wrong by 20 dB. Bodies, pockets and walls weaken \
     the signal, too.";
+
+/// `, next in 3 h`.
+fn next_poll(model: &Model) -> String {
+    let next = model.key_lists.iter().filter_map(|list| list.next_poll).min();
+    next.map_or_else(String::new, |at| format!(", next in {}", span(at.since(model.now))))
+}
+
+/// `12 min`, in the unit that says enough.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
 
 /// `12:03`, in minutes and seconds.
 fn minutes(time: Duration) -> String {

@@ -33,6 +33,7 @@ pub(super) fn setup(scanning: Scanning) -> Setup {
             is_continuous: scanning == Scanning::Continuous,
             store: "store.db".into(),
             keys: Some("incoming".into()),
+            server: None,
         },
         scanning,
         exposure: ExposureConfiguration::default(),

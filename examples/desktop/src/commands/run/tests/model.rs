@@ -1,5 +1,6 @@
 //! What the model tells, and when.
 
+use vigie::courier::News as Answer;
 use vigie::radio::{Limit, RadioError};
 use vigie::tracer::Event;
 
@@ -113,6 +114,15 @@ fn exposures_are_explained_with_what_made_them_and_told_again_only_when_they_cha
         told(&mut model, News::Assessed(Box::new(assessment(&[], -60))), 2),
         ["risk: none; next: nothing needs to be done"]
     );
+}
+
+#[test]
+fn what_servers_tell_is_a_line_and_an_object_with_an_event() {
+    let mut model = model();
+    let told = model.take(News::Told(Event::Courier(Answer::ClockDiffers { ahead_s: 600 })), NOW).remove(0);
+    assert_eq!(told.to_string(), "by a server's clock, that of this computer is about 10 minutes ahead; set whichever is wrong");
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!(json, serde_json::json!({"event": "server_clock_differs", "ahead_s": 600}));
 }
 
 #[test]

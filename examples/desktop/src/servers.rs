@@ -1,0 +1,255 @@
+//! Servers as they are named on the command line: the file `client.json` that a health authority gives to its apps, or where a backend gives it.
+//!
+//! ```text
+//! --server client.json               the file
+//! --server https://keys.example      https://keys.example/client.json
+//! --server https://a.example/x.json  as it is
+//! ```
+//!
+//! In the open nobody could be sure of an answer, so an address is https, or http on this computer itself.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use url::{Host, Url};
+use vigie::courier::{Courier, Destination, MAX_SERVERS_FILE, Request, Servers, Transport};
+use vigie::diagnosis::PublicKey;
+use vigie::tracer::Tracer;
+
+use crate::failure::Advise;
+use crate::files;
+
+/// The name under which a backend gives the description of its servers.
+const FILE_NAME: &str = "client.json";
+
+/// The option that names the servers.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The servers: the file client.json, or the address under which a backend gives it (https, or http on this computer)
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) server: Option<Address>,
+}
+
+/// Where the description of the servers is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    File(PathBuf),
+    Url(Url),
+}
+
+/// Why something names no servers.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddressError {
+    #[error("an address of servers: {0}")]
+    Url(#[from] url::ParseError),
+    #[error("an address of servers begins with https://, or with http:// on this computer itself")]
+    Open,
+    #[error("an address of servers has no name or password in it, and nothing behind ? or #")]
+    Extra,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if !text.contains("://") {
+            return Ok(Self::File(text.into()));
+        }
+        let mut url = Url::parse(text)?;
+        let is_here = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        };
+        if !(url.scheme() == "https" || url.scheme() == "http" && is_here) {
+            return Err(AddressError::Open);
+        }
+        let has_extra = url.query().is_some() || url.fragment().is_some();
+        if has_extra || !url.username().is_empty() || url.password().is_some() {
+            return Err(AddressError::Extra);
+        }
+        if !url.path().ends_with(".json") {
+            url.set_path(&format!("{}/{FILE_NAME}", url.path().trim_end_matches('/')));
+        }
+        Ok(Self::Url(url))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+impl ServerArgs {
+    /// The servers that were named; where none need to be, `None`.
+    pub(crate) fn load(&self) -> anyhow::Result<Option<Known>> {
+        self.server.as_ref().map(Address::load).transpose()
+    }
+
+    /// The servers, of a command that needs them.
+    pub(crate) fn require(&self) -> anyhow::Result<Known> {
+        self.load()?.context("no servers are named").advise("name them: --server client.json")
+    }
+}
+
+impl Address {
+    /// Reads the description; fetches it first where it is elsewhere.
+    fn load(&self) -> anyhow::Result<Known> {
+        let mut transport = transport()?;
+        let json = match self {
+            Self::File(path) => files::read(path, MAX_SERVERS_FILE as u64)?.to_vec(),
+            Self::Url(url) => fetch(url, &mut *transport)
+                .with_context(|| format!("{url} cannot be fetched"))
+                .advise("look at the address and the network; a file client.json that is here needs neither")?,
+        };
+        Known::new(&json, transport)
+            .with_context(|| format!("{self} cannot be used"))
+            .advise("use the client.json of the health authority or of the backend, as it is")
+    }
+
+    /// Reads the description of a file, for a command that uses no network.
+    pub(crate) fn read_here(&self) -> anyhow::Result<Servers> {
+        let Self::File(path) = self else {
+            return Err(anyhow!("{self} is not on this computer, and this command uses no network"))
+                .advise("save it to a file, and name that: --server client.json");
+        };
+        Servers::from_json(&files::read(path, MAX_SERVERS_FILE as u64)?).with_context(|| format!("{self} cannot be used"))
+    }
+}
+
+/// Servers, with what carries requests to them.
+pub(crate) struct Known {
+    servers: Servers,
+    keys: Vec<PublicKey>,
+    transport: Box<dyn Transport>,
+}
+
+impl Known {
+    fn new(json: &[u8], transport: Box<dyn Transport>) -> anyhow::Result<Self> {
+        let servers = Servers::from_json(json)?;
+        let keys = servers.authority_keys()?;
+        Ok(Self { servers, keys, transport })
+    }
+
+    /// The keys that vouch for key files.
+    pub(crate) fn authority_keys(&self) -> Vec<PublicKey> {
+        self.keys.clone()
+    }
+
+    /// From now on the tracer on this store talks to these servers, whenever it is asked to.
+    pub(crate) fn connect(self, tracer: &Tracer, store: &Path) {
+        tracer.connect(self.servers, self.transport, downloads(store));
+    }
+}
+
+/// How the key lists of these servers stand in a store, in the order of [`Servers::key_lists`]; nothing is sent.
+pub(crate) fn courier(servers: Servers, store: &Path) -> Courier {
+    Courier::new(servers, downloads(store))
+}
+
+/// The folder for key files while they are fetched: `store.db-downloads` beside `store.db`.
+fn downloads(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push("-downloads");
+    name.into()
+}
+
+fn fetch(url: &Url, transport: &mut dyn Transport) -> anyhow::Result<Vec<u8>> {
+    let response = transport.exchange(&Request {
+        url: url.to_string(),
+        headers: vec![("accept", "application/json".to_owned())],
+        body: None,
+        destination: Destination::Memory { limit: MAX_SERVERS_FILE as u64 },
+    })?;
+    match response.status {
+        200 => Ok(response.body),
+        status => bail!("the server answered with status {status} in place of 200"),
+    }
+}
+
+#[cfg(feature = "http")]
+fn transport() -> anyhow::Result<Box<dyn Transport>> {
+    Ok(Box::new(vigie::courier::HttpClient::new()?))
+}
+
+#[cfg(not(feature = "http"))]
+fn transport() -> anyhow::Result<Box<dyn Transport>> {
+    Err(anyhow!("this program was built without HTTP")).advise("build it with its default features: cargo build -p vigie-desktop")
+}
+
+#[cfg(test)]
+mod tests {
+    use vigie::courier::{Response, TransportError};
+
+    use super::*;
+
+    /// Answers each request with this status, and a body that says what was asked for.
+    struct Echo(u16);
+
+    impl Transport for Echo {
+        fn exchange(&mut self, request: &Request) -> Result<Response, TransportError> {
+            assert!(request.body.is_none() && request.destination == Destination::Memory { limit: MAX_SERVERS_FILE as u64 });
+            Ok(Response { status: self.0, body: request.url.clone().into_bytes(), ..Response::default() })
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_file_or_https_or_http_on_this_computer() {
+        for (text, expected) in [
+            ("https://keys.example", "https://keys.example/client.json"),
+            ("https://keys.example/lu/", "https://keys.example/lu/client.json"),
+            ("https://keys.example/lu.json", "https://keys.example/lu.json"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/client.json"),
+            ("http://localhost", "http://localhost/client.json"),
+            ("http://[::1]:80/", "http://[::1]/client.json"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.to_string().as_str(), matches!(address, Address::Url(_))), (expected, true));
+        }
+        for text in ["client.json", "../x", "http:/x"] {
+            assert_eq!(text.parse::<Address>().unwrap(), Address::File(text.into()));
+        }
+        for text in [
+            "http://keys.example",
+            "http://127.0.0.1.evil.example",
+            "http://localhost@evil.example",
+            "https://me:secret@keys.example",
+            "https://keys.example/?x",
+            "ftp://keys.example",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_is_the_answer_200_and_nothing_else() {
+        let Address::Url(url) = "https://keys.example".parse().unwrap() else { unreachable!() };
+        assert_eq!(fetch(&url, &mut Echo(200)).unwrap(), b"https://keys.example/client.json");
+        for status in [204, 302, 404, 500] {
+            assert!(fetch(&url, &mut Echo(status)).unwrap_err().to_string().contains(&status.to_string()));
+        }
+    }
+
+    #[test]
+    fn without_network_only_a_file_is_read() {
+        let address: Address = "https://keys.example".parse().unwrap();
+        assert!(address.read_here().unwrap_err().chain().any(|cause| cause.to_string().contains("uses no network")));
+        assert!("nowhere.json".parse::<Address>().unwrap().read_here().is_err());
+    }
+
+    #[test]
+    fn files_are_fetched_into_a_folder_beside_the_store() {
+        assert_eq!(downloads(Path::new("a/store.db")), Path::new("a/store.db-downloads"));
+    }
+}
