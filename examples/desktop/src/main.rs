@@ -16,7 +16,9 @@ mod store;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{fmt, util::SubscriberInitExt};
 
 use crate::cli::{Cli, Command};
 use crate::commands::demo::DemoArgs;
@@ -27,7 +29,10 @@ fn main() -> ExitCode {
     cli.color.write_global();
     if cli.verbose {
         let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-        tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_writer(std::io::stderr).with_ansi(ansi).init();
+        // What other libraries say has addresses in it.
+        let own = Targets::new().with_target("vigie", LevelFilter::DEBUG);
+        let to_stderr = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+        tracing_subscriber::registry().with(to_stderr.with_filter(own)).init();
     }
     run(cli.command, cli.verbose, &Output).unwrap_or_else(|e| failure::report(&e))
 }

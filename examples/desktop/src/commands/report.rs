@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
-use vigie::courier::{ReportDetails, ReportId, ReportState, ReportStatus, VerificationCode};
+use vigie::courier::{Refusal, ReportDetails, ReportId, ReportState, ReportStatus, VerificationCode};
 use vigie::time::{Clock, Date, SystemClock, Timestamp};
 use vigie::tracer::{Config, Event, Tracer};
 use zeroize::Zeroizing;
@@ -214,9 +214,12 @@ fn find(tracer: &Tracer, id: ReportId) -> anyhow::Result<ReportStatus> {
 fn write(to: &mut impl Write, status: &ReportStatus, report: &Report, path: &Path) -> io::Result<()> {
     let style = report.style;
     writeln!(to, "report: {style}{report}{style:#}")?;
-    let next = match status.state {
+    let next = match &status.state {
         ReportState::Done { .. } => return Ok(()),
         ReportState::NeedsNewCode => "ask for another code, and give it to vigie report",
+        ReportState::Refused(Refusal::NoKeys) => {
+            "use the store of the device that was traced; the code was not sent, and is as good as before"
+        }
         ReportState::Refused(_) => "ask the health authority",
         _ => {
             writeln!(to, "{CAUTION}nothing is lost{CAUTION:#}: the report and its keys are kept in {}", path.display())?;

@@ -21,7 +21,7 @@ use crate::servers::{self, ServerArgs};
 use crate::store;
 
 const STATUS_HELP: &str = "\
-Without --store it is the store of `vigie run`, whose view shows the same; one store serves one `vigie` at a time. Key lists are shown for the
+Without --store it is the store of `vigie run`, whose view shows the same; one store serves one `vigie` at a time. Key lists are shown for the \
 servers of a file client.json.
 
 Exit codes: 0 said, 2 not said";

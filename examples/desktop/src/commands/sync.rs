@@ -32,7 +32,7 @@ Example:
 
   vigie sync --server client.json
 
-Exit codes: 0 all key lists were seen and their files are valid, whatever the risk, 1 some files are not valid or still wait (the others count),
+Exit codes: 0 all key lists were seen and their files are valid, whatever the risk, 1 some files are not valid or still wait (the others count), \
 2 not done, or a key list was not reached";
 
 /// Send waiting reports, fetch the key lists, and say whether there is a risk

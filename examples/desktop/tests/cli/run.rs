@@ -232,8 +232,7 @@ fn a_store_in_use_and_options_that_make_no_sense_are_errors() {
     let mut running = desk.start("--json --store store.db");
     running.event("started");
     desk.fails("run --adapter hci99 --store store.db", &["store.db cannot be used", "in use by another process", "next: "]);
-    running.signal(Signal::TERM);
-    assert_eq!(running.end().0, Some(0));
+    running.terminate();
     for (args, part) in [
         ("run --store nowhere/store.db", "nowhere/store.db cannot be used"),
         ("run --keys incoming --public-key public.pem", "there is no folder incoming"),

@@ -57,7 +57,8 @@ impl Server {
                     let (status, body) = answer(&request);
                     asked.lock().unwrap().push(request);
                     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-                    stream.write_all(&[head.into_bytes(), body].concat()).unwrap();
+                    // Whoever asked may have gone.
+                    let _ = stream.write_all(&[head.into_bytes(), body].concat());
                 }
             }
         });
@@ -240,6 +241,48 @@ fn where_the_server_is_absent_the_report_waits_and_a_later_sync_sends_it() {
     let said = desk.yes("sync --store own.db --server client.json");
     assert!(said.contains("published, 2 keys taken") && said.contains("risk: none"), "{said}");
     assert_eq!(server.paths()[..3], steps([("/api/verify", false), ("/api/certificate", false), ("/v1/publish", false)]));
+}
+
+#[test]
+fn a_server_that_is_silent_holds_nobody_up_and_what_was_sent_is_sent_again() {
+    let desk = Desk::new();
+    desk.traced_store();
+    let (answer, answers) = std::sync::mpsc::channel::<()>();
+    let silent = Server::start(move |_| {
+        let _until_the_program_has_ended = answers.recv();
+        (503, Vec::new())
+    });
+    desk.servers_at(silent.address);
+    let ran = desk.run(REPORT);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("report: is on its way") && ran.stdout.contains("nothing is lost"), "{}", ran.stdout);
+
+    let server = Server::good(vec![]);
+    desk.servers_at(server.address);
+    assert!(desk.yes("sync --store own.db --server client.json").contains("published, 2 keys taken"));
+    assert_eq!(server.paths()[0], ("/api/verify".to_owned(), false));
+    drop(answer);
+}
+
+#[test]
+fn what_is_being_done_is_told_without_the_address_of_a_server() {
+    let desk = Desk::new();
+    desk.traced_store();
+    desk.servers_absent();
+    let ran = desk.run("--verbose sync --store own.db --server client.json");
+    assert!(ran.stderr.contains("a server was not reached") && !ran.stderr.contains("127.0.0.1"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_device_that_sent_nothing_has_nothing_to_report_and_sends_no_code() {
+    let desk = Desk::new();
+    drop(Store::open(&desk.path("own.db"), SystemClock.now(), &mut ChaCha20Rng::seed_from_u64(1)).unwrap());
+    let server = Server::good(vec![]);
+    desk.servers_at(server.address);
+    let ran = desk.run(REPORT);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("has sent nothing") && ran.stdout.contains("the code was not sent"), "{}", ran.stdout);
+    assert!(server.paths().is_empty());
 }
 
 #[test]

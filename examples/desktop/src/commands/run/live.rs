@@ -274,3 +274,66 @@ impl Checker {
         self.to.send(news).map_or(ControlFlow::Break(()), ControlFlow::Continue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use vigie::courier::{Destination, Request, Response, Servers, Transport, TransportError};
+    use vigie::diagnosis::{DiagnosisKey, ExportHeader, SigningKey, write_export};
+    use vigie::keys::TemporaryExposureKey;
+    use vigie::radio::Radio;
+    use vigie::time::ManualClock;
+    use vigie::tracer::Config;
+
+    use super::*;
+    use crate::commands::run::tests::NOW;
+
+    const SERVERS: &str = r#"{"verification_url":"https://a","api_key":"k","publish_url":"https://b","health_authority_id":"h",
+        "key_lists":[{"index_url":"https://c/index.txt","base_url":"https://c"}],"public_keys":[]}"#;
+
+    /// A key list with one file.
+    struct OneFile(Vec<u8>);
+
+    impl Transport for OneFile {
+        fn exchange(&mut self, request: &Request) -> Result<Response, TransportError> {
+            let mut response = Response { status: 200, ..Response::default() };
+            match &request.destination {
+                Destination::Memory { .. } => response.body = b"keys.zip\n".to_vec(),
+                Destination::File { path, .. } => {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, &self.0).unwrap();
+                }
+            }
+            Ok(response)
+        }
+    }
+
+    #[test]
+    fn a_list_is_looked_at_again_and_again_and_what_follows_is_told_when_a_file_was_applied() {
+        let authority = SigningKey::generate().unwrap();
+        let key = TemporaryExposureKey::new(b"0123456789abcdef", i64::from(NOW.interval().day_start().number()), 144).unwrap();
+        let keys = [DiagnosisKey { key, report_type: None, days_since_onset: Some(0), transmission_risk: 0 }];
+        let file =
+            write_export(&ExportHeader { start: NOW, end: NOW, ..ExportHeader::default() }, &keys, &[], &authority).unwrap();
+        let mut config = Config::default();
+        config.authority_keys.push(authority.public_key().clone());
+        let rng = ChaCha20Rng::seed_from_u64(1);
+        let tracer = Tracer::open_in_memory(config, Radio::default(), ManualClock::new(NOW), rng).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let servers = Servers::from_json(SERVERS.as_bytes()).unwrap();
+        tracer.connect(servers, Box::new(OneFile(file)), folder.path().join("downloads"));
+        tracer.sync_now().unwrap();
+
+        let mut applied = 0;
+        let news = Lists::look(&tracer, &mut applied).unwrap();
+        assert!(matches!(&news[..], [News::Corresponded { lists, .. }] if lists[0].seen_at.is_none()), "{news:?}");
+        while tracer.correspond().unwrap().is_zero() {}
+        let news = Lists::look(&tracer, &mut applied).unwrap();
+        let [News::Corresponded { lists, reports }, News::Assessed(_)] = &news[..] else { unreachable!("{news:?}") };
+        assert_eq!((lists[0].seen_at, lists[0].applied, lists[0].waiting, reports.len()), (Some(NOW), 1, 0, 0));
+        assert_eq!(Lists::look(&tracer, &mut applied).unwrap().len(), 1, "nothing new follows");
+    }
+}
