@@ -27,7 +27,7 @@ use vigie::exposure::RiskLevel;
 use vigie::exposure::{Contact, Exposure, ExposureId};
 use vigie::keys::schedule::{self, OwnKey};
 use vigie::radio::{MeasuredBy, Rssi};
-use vigie::store::{FileProgress, Opened, Store, StoreError};
+use vigie::store::{Changes, FileProgress, Opened, OutboxEntry, Store, StoreError};
 use vigie::time::{ClockState, Timestamp};
 
 const START: Timestamp = Timestamp::from_unix_s(1_603_389_600);
@@ -44,6 +44,8 @@ struct Content {
     alerts: Vec<Alert>,
     progress: Vec<Option<FileProgress>>,
     clock: Option<ClockState>,
+    outbox: Vec<OutboxEntry>,
+    note: Option<Vec<u8>>,
 }
 
 impl Content {
@@ -56,6 +58,8 @@ impl Content {
             alerts: store.alerts()?,
             progress: (0..4).map(|file| store.file_progress(&[file; 32])).collect::<Result<_, _>>()?,
             clock: store.clock_state()?,
+            outbox: store.outbox()?,
+            note: store.note("note")?,
         })
     }
 }
@@ -96,12 +100,28 @@ fn some_exposure(id: u8, step: u64, rng: &mut ChaCha20Rng) -> Exposure {
     }
 }
 
+fn some_operation(step: u64, rng: &mut ChaCha20Rng) -> OutboxEntry {
+    let mut content = vec![0; 2_000 + step as usize];
+    rng.fill_bytes(&mut content);
+    OutboxEntry { id: step as i64, made_at: at(step), due: Some(at(step)), attempts: 0, content: content.into() }
+}
+
 /// One thing that a tracer does with its store. The same step does the same again.
 fn take_step(store: &mut Store, step: u64) -> Result<(), StoreError> {
     let rng = &mut ChaCha20Rng::seed_from_u64(step);
     let now = at(step);
     match step % 8 {
         0 | 4 => store.keep_sending(&schedule::next_sending(&store.own_keys()?, now.interval(), rng)),
+        // An answer: the next request, and a note that comes with it; an older operation goes.
+        5 if step % 16 == 13 => {
+            let mut changed = store.outbox()?;
+            for entry in &mut changed {
+                (entry.attempts, entry.content) = (entry.attempts + 1, some_operation(step, rng).content);
+            }
+            let dropped = if changed.len() > 3 { vec![changed[0].id] } else { Vec::new() };
+            let notes = vec![("note".to_string(), vec![step as u8; 900])];
+            store.keep_changes(&Changes { changed, dropped, notes, ..Changes::default() })
+        }
         1 | 5 => {
             let batch: Vec<_> = (0..1 + rng.next_u64() % 7).map(|_| some_encounter(step, rng)).collect();
             store.add_encounters(&batch)
@@ -116,7 +136,12 @@ fn take_step(store: &mut Store, step: u64) -> Result<(), StoreError> {
             let alert = Alert { exposure, date: now.date(), raised_at: now, acknowledged: false, level: RiskLevel::Low };
             store.update_alerts(&[alert], &[ExposureId([(step as u8).wrapping_sub(16); 16])])
         }
-        6 if step % 16 == 6 => store.keep_release(&schedule::release(&store.own_keys()?, now.interval(), now.interval(), rng)),
+        // A report: how keys end, and what is to be sent, together.
+        6 if step % 16 == 6 => {
+            let release = schedule::release(&store.own_keys()?, now.interval(), now.interval(), rng);
+            let made = vec![some_operation(step, rng)];
+            store.keep_changes(&Changes { release: Some(&release), made, ..Changes::default() })
+        }
         6 => store.acknowledge_alert(ExposureId([(step as u8).wrapping_sub(3); 16])),
         _ if step % 40 == 39 => store.erase_expired(now).map(drop),
         _ => store.set_clock_state(ClockState { last_seen: now, doubt: None }),
