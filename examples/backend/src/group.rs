@@ -121,3 +121,92 @@ fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::{Sqlite, Work};
+
+    fn put(transaction: &mut dyn Transaction, name: &str) -> Result<(), RuleError> {
+        transaction.execute("INSERT INTO setting (name) VALUES ($1)", &[name.into()])?;
+        Ok(())
+    }
+
+    async fn names(group: &Group) -> Vec<String> {
+        let rows = group.run(|transaction| transaction.query("SELECT name FROM setting ORDER BY name", &[])).await.unwrap();
+        rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_refused_rule_undoes_its_own_work_and_no_other() {
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap())).unwrap();
+        let good = |name| group.run(move |transaction| put(transaction, name));
+        let refused = group.run(|transaction| {
+            put(transaction, "b")?;
+            Err::<(), RuleError>(Refusal::CodeInvalid.into())
+        });
+        let broken = group.run(|transaction| {
+            put(transaction, "d")?;
+            transaction.query("SELECT nothing FROM nowhere", &[]).map(drop).map_err(RuleError::from)
+        });
+        let (a, b, c, d) = tokio::join!(good("a"), refused, good("c"), broken);
+        assert!(a.is_ok() && c.is_ok());
+        assert!(matches!(b, Err(GroupError::Refused(Refusal::CodeInvalid))));
+        assert!(matches!(d, Err(GroupError::Failed)));
+        assert_eq!(names(&group).await, ["a", "c"]);
+    }
+
+    /// A disk that is full when it is to commit.
+    struct Full(Sqlite);
+
+    impl Database for Full {
+        fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+            self.0.transaction(&mut |transaction| work(transaction).and(Err(DatabaseError::Undone)))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_committed_is_not_answered() {
+        let (group, _) = Group::start(Box::new(Full(Sqlite::in_memory().unwrap()))).unwrap();
+        assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Failed)));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap())).unwrap();
+        let (held, holds) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = oneshot::channel();
+        let holder = group.clone();
+        let first = tokio::spawn(async move {
+            holder
+                .run(move |_| {
+                    let _ = begins.send(());
+                    let _ = holds.recv();
+                    Ok::<(), RuleError>(())
+                })
+                .await
+        });
+        begun.await.unwrap();
+        let waiting: Vec<_> = (0..QUEUE)
+            .map(|_| {
+                let group = group.clone();
+                Box::pin(async move { group.run(|_| Ok::<(), RuleError>(())).await })
+            })
+            .map(|mut waits| {
+                // Polled once, it stands in the queue.
+                assert!(
+                    std::future::Future::poll(waits.as_mut(), &mut std::task::Context::from_waker(std::task::Waker::noop()))
+                        .is_pending()
+                );
+                waits
+            })
+            .collect();
+        assert_eq!(group.waiting(), QUEUE);
+        assert!(matches!(group.run(|_| Ok::<(), RuleError>(())).await, Err(GroupError::Busy)));
+        drop(held);
+        assert!(first.await.unwrap().is_ok());
+        for waits in waiting {
+            assert!(waits.await.is_ok());
+        }
+    }
+}

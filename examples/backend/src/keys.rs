@@ -218,3 +218,97 @@ fn kept(path: &Path, make: impl FnOnce() -> anyhow::Result<Zeroizing<String>>) -
     }
     fs::read_to_string(path).map(Zeroizing::new).with_context(cannot)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use vigie::time::Timestamp;
+
+    use super::*;
+    use crate::jwt::Claims;
+
+    const NOW_S: i64 = 1_603_389_600;
+
+    fn opened(folder: &Path) -> Secrets {
+        Secrets::open(folder, &mut ChaCha20Rng::seed_from_u64(1)).unwrap()
+    }
+
+    fn certificate(secrets: &Secrets) -> String {
+        let claims = Claims {
+            iss: "i".into(),
+            aud: "a".into(),
+            iat: NOW_S,
+            exp: NOW_S + 900,
+            nbf: None,
+            tekmac: String::new(),
+            report_type: "confirmed".into(),
+            symptom_onset_interval: 0,
+        };
+        secrets.certificates.sign(&claims).unwrap()
+    }
+
+    fn accepts(secrets: &Secrets, certificate: &str) -> bool {
+        secrets.certificates.verify(certificate, "i", "a", Timestamp::from_unix_s(NOW_S)).is_some()
+    }
+
+    #[test]
+    fn the_next_key_is_accepted_before_it_signs_and_the_old_one_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = opened(folder.path());
+        let of_first = certificate(&first);
+        for kind in ["certificate", "export"] {
+            let pem = SigningKey::generate().unwrap().to_pkcs8_pem().unwrap();
+            fs::write(folder.path().join(format!("{kind}-v2.next.pem")), &*pem).unwrap();
+        }
+        let announced = opened(folder.path());
+        assert_eq!(announced.exports.signing().0, "v1");
+        assert_eq!(announced.exports.all().count(), 2);
+        for kind in ["certificate", "export"] {
+            let name = |end: &str| folder.path().join(format!("{kind}-v2{end}"));
+            fs::rename(name(".next.pem"), name(".pem")).unwrap();
+        }
+        let second = opened(folder.path());
+        assert_eq!(second.exports.signing().0, "v2");
+        let of_second = certificate(&second);
+        assert!(accepts(&announced, &of_second), "an instance that was not started again yet");
+        assert!(accepts(&second, &of_first), "a certificate on its way");
+        assert!(!accepts(&first, &of_second));
+    }
+
+    #[test]
+    fn secrets_stay_and_damaged_ones_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = opened(folder.path());
+        let again = Secrets::open(folder.path(), &mut ChaCha20Rng::seed_from_u64(2)).unwrap();
+        assert_eq!(first.tag("x", &[b"y"]), again.tag("x", &[b"y"]));
+        assert_eq!((first.api_key, first.admin_token), (again.api_key, again.admin_token));
+        fs::write(folder.path().join("hash.key"), "short").unwrap();
+        assert!(Secrets::open(folder.path(), &mut ChaCha20Rng::seed_from_u64(2)).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_for_one_issuer_audience_and_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = opened(folder.path());
+        let certificate = certificate(&secrets);
+        let is_good = |issuer, audience, now_s| {
+            secrets.certificates.verify(&certificate, issuer, audience, Timestamp::from_unix_s(now_s)).is_some()
+        };
+        assert!(is_good("i", "a", NOW_S + 899) && is_good("i", "a", NOW_S - 60));
+        assert!(!is_good("i", "a", NOW_S + 900) && !is_good("i", "a", NOW_S - 61));
+        assert!(!is_good("x", "a", NOW_S) && !is_good("i", "x", NOW_S));
+    }
+
+    #[test]
+    fn parts_of_a_tag_cannot_be_moved_from_one_to_the_next() {
+        let secrets = Secrets::ephemeral(&mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+        let tags = [
+            secrets.tag("a", &[b"bc", b"d"]),
+            secrets.tag("a", &[b"b", b"cd"]),
+            secrets.tag("ab", &[b"c", b"d"]),
+            secrets.tag("a", &[b"bcd"]),
+        ];
+        assert!((0..4).all(|at| tags[at + 1..].iter().all(|other| *other != tags[at])));
+    }
+}
