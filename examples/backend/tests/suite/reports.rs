@@ -59,6 +59,10 @@ pub(crate) async fn a_report_is_revised_only_by_its_device_and_only_once(place: 
     assert_eq!(backend.publish(&without).await.code(), "missing_revision_token");
     let foreign = backend.report("confirmed", &reported, &[3; 32], other.text("revisionToken")).await;
     assert_eq!(backend.publish(&foreign).await.code(), "invalid_revision_token");
+    let mut shorter = reported[1].clone();
+    shorter.rolling_period = 100;
+    let shorter = backend.report("confirmed", &[shorter], &[6; 32], first.text("revisionToken")).await;
+    assert_eq!(backend.publish(&shorter).await.code(), "invalid_revision_token", "the same key with another time");
     let right = backend.report("confirmed", &reported, &[3; 32], first.text("revisionToken")).await;
     let answer = backend.publish(&right).await;
     assert_eq!((answer.status, answer.json["insertedExposures"].as_i64()), (200, Some(3)), "{:?}", answer.json);
