@@ -91,7 +91,9 @@ impl Server {
             Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
             None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
         };
-        write_client_json(&config, public_address, &opened.secrets)?;
+        let client_json = client_json(&config, public_address, &opened.secrets)?;
+        let path = config.data.join("client.json");
+        write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
 
         let (group, writer) = Group::start(opened.database).context("no thread can be started")?;
         let publisher = Publisher {
@@ -109,6 +111,7 @@ impl Server {
             decoys: Decoys::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             sender_time: config.sender_time,
+            client_json: client_json.into(),
             rng: Mutex::new(random()?),
         });
         let (end, ends) = watch::channel(false);
@@ -193,8 +196,8 @@ struct PublicKey<'a> {
     pem: String,
 }
 
-/// What an app needs to know of this server, for `vigie --server client.json`.
-fn write_client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow::Result<()> {
+/// What an app needs to know of this server, for `vigie --server`.
+fn client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow::Result<Vec<u8>> {
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{listen}"));
     let files_url = config.files_url.as_ref().unwrap_or(&public_url);
     let client = ClientJson {
@@ -213,8 +216,7 @@ fn write_client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> 
             })
             .collect(),
     };
-    let path = config.data.join("client.json");
-    write(&path, &serde_json::to_vec_pretty(&client)?).with_context(|| format!("{} cannot be written", path.display()))
+    Ok(serde_json::to_vec_pretty(&client)?)
 }
 
 fn pem(base64: &str) -> String {

@@ -93,6 +93,12 @@ fn it_ends_in_order_and_its_secrets_are_for_its_owner_alone() {
         assert_eq!(std::fs::metadata(data.join(kept)).unwrap().permissions().mode() & 0o077, 0, "{kept}");
     }
     let client: Value = serde_json::from_slice(&std::fs::read(data.join("client.json")).unwrap()).unwrap();
+    let mut stream = TcpStream::connect(&running.address).unwrap();
+    write!(stream, "GET /client.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut served = String::new();
+    stream.read_to_string(&mut served).unwrap();
+    let served: Value = serde_json::from_str(served.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(served, client, "an app can ask for it");
     assert_eq!(client["key_lists"][0]["index_url"], format!("http://{}/index.txt", running.address));
     Command::new("kill").args(["-TERM", &running.process.id().to_string()]).status().unwrap();
     assert!(running.process.wait().unwrap().success());

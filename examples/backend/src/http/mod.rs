@@ -55,6 +55,8 @@ pub struct App {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a sender may take for the head of a request, and for its body.
     pub sender_time: Duration,
+    /// What an app needs to know of this server. No secret: every phone holds it.
+    pub client_json: bytes::Bytes,
     /// The source of randomness.
     pub rng: Mutex<ChaCha20Rng>,
 }

@@ -96,8 +96,14 @@ pub(super) fn router(app: Arc<App>) -> Router {
             post(|State(app): State<Arc<App>>, request| call(app, Endpoint::Certificate, request, certificate)),
         )
         .route("/v1/publish", post(|State(app): State<Arc<App>>, request| call(app, Endpoint::Publish, request, publish)))
+        .route("/client.json", get(client_json))
         .route("/health", get(health))
         .with_state(app)
+}
+
+/// What `vigie --server` asks for first.
+async fn client_json(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], app.client_json.clone()).into_response()
 }
 
 /// Whether the database answers.
