@@ -6,7 +6,7 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
+    clippy::panic,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
@@ -274,7 +274,7 @@ impl World {
             }
             drop(phone);
             self.kills += 1;
-            if self.rng.next_u64() % 3 == 0 {
+            if self.rng.next_u64().is_multiple_of(3) {
                 self.start_server();
                 self.kills += 1;
             }

@@ -168,7 +168,7 @@ impl Transport for Network {
             return Err(TransportError::Failed { reason: "lost".into() });
         }
         server = self.server.lock().unwrap();
-        let is_late = self.loses && self.rng.next_u64() % 2 == 0;
+        let is_late = self.loses && self.rng.next_u64().is_multiple_of(2);
         if is_late && !self.late.is_empty() {
             server.answer(&self.late.remove(0));
         }
@@ -305,8 +305,7 @@ fn story(seed: u64, loses: bool) -> Vec<String> {
     published.sort_unstable();
     published.dedup();
     assert_eq!(published.len(), count, "seed {seed}: a key is in the files once");
-    let trace = world.trace.lock().unwrap().clone();
-    trace
+    world.trace.lock().unwrap().clone()
 }
 
 #[test]

@@ -210,7 +210,7 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &AtomicU
             },
             count = server.read(&mut told) => match count {
                 Ok(count) if count > 0 => {
-                    if is_new && answers.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+                    if is_new && answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                         dropped.fetch_add(1, Ordering::Relaxed);
                         return;
                     }
