@@ -12,15 +12,13 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 
 use super::transport::{Destination, KEPT_HEADERS, Request, Response, TIMEOUT, Transport, TransportError};
 
 /// A connection is made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A file is taken within this time, or as much of it as came: the rest comes with the next attempt.
-const FILE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +51,14 @@ impl HttpClient {
             None => self.0.get(&request.url),
             Some(body) => self.0.post(&request.url).body(body.clone()),
         };
-        let builder = match request.destination {
-            Destination::Memory { .. } => builder,
-            Destination::File { .. } => builder.timeout(FILE_TIMEOUT),
-        };
-        request.headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, value))
+        request.headers.iter().fold(builder, |builder, (name, value)| match HeaderValue::from_str(value) {
+            Ok(mut value) => {
+                // Never in HTTP/2's table of earlier headers: the first of a kind would be longer than those after it.
+                value.set_sensitive(name.starts_with("x-"));
+                builder.header(*name, value)
+            }
+            Err(_) => builder,
+        })
     }
 }
 
@@ -116,8 +117,7 @@ fn failed(error: &reqwest::Error) -> TransportError {
     let mut innermost = String::new();
     while let Some(here) = cause {
         let kind = here.downcast_ref::<io::Error>().map(io::Error::kind);
-        let is_unreachable =
-            matches!(kind, Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown));
+        let is_unreachable = matches!(kind, Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown));
         innermost = here.to_string();
         if is_unreachable || innermost.starts_with("dns error") {
             return TransportError::Offline;

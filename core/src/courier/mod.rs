@@ -285,7 +285,7 @@ impl Courier {
         match errand.about {
             About::Report(entry) => self.report_answered(context, entry, answer, &mut news)?,
             About::Index(index) => self.index_answered(context, index, answer, &mut news)?,
-            About::File(index, path) => self.file_answered(context, index, &path, answer)?,
+            About::File(index, path) => self.file_answered(context, index, &path, answer, &mut news)?,
         }
         Ok(news)
     }

@@ -8,7 +8,7 @@
 //! retry           full jitter: anywhere between a floor and a cap, no sooner than `Retry-After`
 //! retry budget    a person: one retry within 30 s, then one each 10 to 15 minutes; a poll that failed is tried again by one device in so many
 //!                 (from half an hour to 9 hours later, more than two periods), and at the latest with the next poll
-//! throttling      refused on the device with probability max(0, (requests - K * accepts) / (requests + 1)), over about a day; an answer clears
+//! throttling      polls: refused on the device with probability max(0, (requests - K * accepts) / (requests + 1)), over about a day; an answer clears
 //!                 what was to hold polls back
 //! breaker         after 3 failures in a row polls wait; whatever a person waits for, or the first of them, finds out whether the server is back
 //! ```
@@ -52,12 +52,14 @@ const PERSON_RETRY_SPACING: Duration = Duration::from_secs(10 * 60);
 /// A device without a network looks again within this time at first, and as often as its app says that there is one.
 const OFFLINE_RETRY_BASE: Duration = Duration::from_secs(5);
 
+/// So often a poll is tried again soon without a network; then as after a failure of the server.
+const MAX_OFFLINE: u32 = 8;
+
 /// Failures in a row after which the server counts as down.
 const BREAKER_FAILURES: u32 = 3;
 
-/// Requests for each one that was accepted before polls are held back on the device, and before what a person waits for is.
+/// Requests for each one that was accepted before polls are held back on the device.
 const POLL_THROTTLE: f64 = 2.0;
-const PERSON_THROTTLE: f64 = 6.0;
 
 /// Requests and accepts count half after this time.
 const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -198,9 +200,10 @@ impl Pacer {
         now: Timestamp,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<(), Timestamp> {
-        let Work::Poll(_) = work else {
-            return self.throttle(work, now, rng);
-        };
+        // The times between its attempts are all that holds back what a person waits for.
+        if work == Work::Person {
+            return Ok(());
+        }
         if network == Network::Quiet && postponed < MAX_QUIET {
             return Err(now.after(15 * MINUTE));
         }
@@ -231,7 +234,13 @@ impl Pacer {
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Timestamp {
         let Failure::Server(retry_after) = failure else {
-            return now.after(offline(attempts, rng));
+            // Where it stays so it may be the server's network that is gone, for everybody.
+            let is_everybody = matches!(work, Work::Poll(_)) && attempts > MAX_OFFLINE;
+            return if is_everybody {
+                self.again(work, attempts, Duration::ZERO, now, rng)
+            } else {
+                now.after(offline(attempts, rng))
+            };
         };
         self.decay(now);
         self.requests += 1.0;
@@ -272,9 +281,8 @@ impl Pacer {
     /// Holds back on the device what the server would probably refuse. What is held back counts as a request, so that many of them are.
     fn throttle(&mut self, work: Work, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(), Timestamp> {
         self.decay(now);
-        let k = if work == Work::Person { PERSON_THROTTLE } else { POLL_THROTTLE };
         // One accept is taken for granted, or the first failure of a new device would count for too much.
-        let refused = (self.requests - k * (self.accepts + 1.0)) / (self.requests + 1.0);
+        let refused = (self.requests - POLL_THROTTLE * (self.accepts + 1.0)) / (self.requests + 1.0);
         if refused > 0.0 && fraction(rng) < refused {
             self.requests += 1.0;
             return Err(self.again(work, 2, Duration::ZERO, now, rng));
@@ -438,8 +446,7 @@ mod tests {
         for attempts in 4..40 {
             pacer.failed(Work::Person, attempts, DOWN, NOW, &mut rng);
         }
-        let persons = sent(&mut pacer, &mut rng, Work::Person);
-        assert!(persons < 100, "{persons}");
+        assert_eq!(sent(&mut pacer, &mut rng, Work::Person), 200, "people are held back by the times between attempts alone");
         pacer.answered(NOW);
         assert_eq!(pacer.closed_until(NOW), None, "an answer closes the breaker");
     }
@@ -448,8 +455,14 @@ mod tests {
     fn a_phone_without_a_network_tries_again_soon_and_counts_nothing() {
         let (mut pacer, mut rng) = (Pacer::default(), rng());
         for attempts in 1..50 {
-            let again = pacer.failed(poll(), attempts, Failure::Offline, NOW, &mut rng);
+            let again = pacer.failed(Work::Person, attempts, Failure::Offline, NOW, &mut rng);
             assert!(again.since(NOW) <= PERSON_RETRY_CAP);
+            let again = pacer.failed(poll(), attempts, Failure::Offline, NOW, &mut rng);
+            assert!(if attempts <= MAX_OFFLINE {
+                again.since(NOW) <= PERSON_RETRY_CAP
+            } else {
+                again.since(NOW) >= POLL_RETRY_FLOOR || again == Pacer::first(poll(), NOW)
+            });
         }
         assert_eq!(pacer, Pacer::default());
     }

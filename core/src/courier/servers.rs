@@ -59,7 +59,7 @@ pub struct Servers {
     pub key_lists: Vec<KeyList>,
     /// Keys that vouch for key files.
     pub public_keys: Vec<ServerKey>,
-    /// The mean time between two decoys of a device, in seconds: a day unless said otherwise, at least an hour.
+    /// The mean time between two decoys of a device, in seconds: a day unless said otherwise, an hour to 30 days.
     #[serde(default = "default_decoy_mean")]
     pub decoy_mean_s: u64,
 }
@@ -98,7 +98,7 @@ impl Servers {
             return Err(ServersError::TooLong { found: json.len(), limit: MAX_SERVERS_FILE });
         }
         let mut servers: Self = serde_json::from_slice(json)?;
-        servers.decoy_mean_s = servers.decoy_mean_s.max(3_600);
+        servers.decoy_mean_s = servers.decoy_mean_s.clamp(3_600, 30 * 86_400);
         if servers.key_lists.len() > MAX_LISTS {
             return Err(ServersError::Lists { found: servers.key_lists.len(), limit: MAX_LISTS });
         }

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use super::{FileState, ListState, complete, part};
+use super::{FileState, IndexChange, ListState, complete, part};
 use crate::courier::pacer::Work;
 use crate::courier::servers::KeyList;
+use crate::courier::transport::TransportError;
 use crate::courier::{
     About, Answer, CompleteFile, Context, Courier, KeyListStatus, LONGEST_WAIT, Matched, News, Next, failure_of, note, read_note,
     rest, send,
 };
 use crate::store::{Changes, Store, StoreError};
 use crate::time::Timestamp;
+
+/// A file that its server does not have so often, once in each period, is given up.
+const MAX_MISSES: u32 = 6;
 
 impl Courier {
     /// Somebody waits for the key lists: they are asked for at once, as what a person waits for.
@@ -95,7 +99,13 @@ impl Courier {
             Ok(response) if matches!(response.status, 200 | 304) => {
                 pacer.answered(context.now);
                 if response.status == 200 {
-                    let lost = state.update(&response.body, context.now).lost;
+                    let IndexChange { lost, gone, .. } = state.update(&response.body, context.now);
+                    for path in gone {
+                        // What was begun of them is of no more use.
+                        let list = &self.servers.key_lists[index];
+                        let _ = std::fs::remove_file(part(&self.downloads, list, &path));
+                        let _ = std::fs::remove_file(complete(&self.downloads, list, &path));
+                    }
                     state.etag = response.header("etag").filter(|etag| etag.len() <= 256).map(str::to_string);
                     news.extend((lost > 0).then(|| News::ListLostFiles { index_url: index_url.clone(), files: lost }));
                 }
@@ -119,12 +129,18 @@ impl Courier {
         index: usize,
         path: &str,
         answer: Answer<'_>,
+        news: &mut Vec<News>,
     ) -> Result<(), StoreError> {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
         let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        let period = state.period();
         let Some(file) = state.files.iter_mut().find(|file| file.path == path) else { return Ok(()) };
         let part_here = part(&self.downloads, list, path);
+        let before = answer.request.headers.iter().find(|(name, _)| *name == "range");
+        let before: u64 =
+            before.and_then(|(_, range)| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
+        let has_grown = std::fs::metadata(&part_here).is_ok_and(|found| found.len() > before);
         match answer.result {
             Ok(response) if matches!(response.status, 200 | 206) => {
                 pacer.answered(context.now);
@@ -133,14 +149,35 @@ impl Courier {
                 file.attempts = if moved.is_ok() { 0 } else { file.attempts.saturating_add(1) };
                 file.due_ms = if moved.is_ok() { context.now } else { context.now.after(LONGEST_WAIT) }.unix_ms();
             }
-            other => {
-                if matches!(&other, Ok(response) if response.status == 416) {
+            Err(TransportError::TimedOut) if has_grown => {
+                // A slow network, not a bad server: it goes on where it was.
+                pacer.answered(context.now);
+                (file.attempts, file.due_ms) = (0, context.now.unix_ms());
+            }
+            Err(TransportError::TooLarge { .. }) => {
+                file.state = FileState::Refused;
+                let _ = std::fs::remove_file(&part_here);
+            }
+            Ok(response) if !response.is_passing() => {
+                // The server is there, and the file is not, or not yet: an index may be ahead of its files.
+                pacer.answered(context.now);
+                if response.status == 416 {
                     // What is here is longer than the file: it is not the same one.
                     let _ = std::fs::remove_file(&part_here);
                 }
                 file.attempts = file.attempts.saturating_add(1);
+                file.due_ms = period.next(context.now).unix_ms();
+                if file.attempts >= MAX_MISSES {
+                    file.state = FileState::Refused;
+                }
+            }
+            other => {
+                file.attempts = file.attempts.saturating_add(1);
                 file.due_ms = pacer.failed(answer.work, file.attempts, failure_of(&other), context.now, context.rng).unix_ms();
             }
+        }
+        if file.state == FileState::Refused {
+            news.push(News::FileRefused { index_url: list.index_url.clone(), path: path.to_string() });
         }
         self.keep_list(context.store, index, &state, vec![note(&name, &pacer)])
     }
@@ -166,6 +203,10 @@ impl Courier {
         }
         if let Matched::Applied(Some(until)) = matched {
             state.newest_ms = state.newest_ms.max(Some(until.unix_ms()));
+        }
+        if let (true, Some(newest)) = (state.becomes_stale(context.now), state.newest_ms) {
+            let index_url = self.servers.key_lists[file.list].index_url.clone();
+            news.push(News::ListIsStale { index_url, newest: Timestamp::from_unix_ms(newest) });
         }
         self.keep_list(context.store, file.list, &state, Vec::new())?;
         if matched != Matched::Unfinished {

@@ -9,7 +9,7 @@
 
 mod fetching;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub(super) struct IndexChange {
     pub(super) lost: usize,
     /// Lines that are no path.
     pub(super) refused: usize,
+    /// All that have gone.
+    pub(super) gone: Vec<String>,
 }
 
 impl ListState {
@@ -112,9 +114,10 @@ impl ListState {
         }
         let first_kept = self.files.iter().position(|file| seen.contains(file.path.as_str())).unwrap_or(0);
         change.lost = self.files.iter().skip(first_kept).filter(|file| !seen.contains(file.path.as_str())).count();
+        let mut known: BTreeMap<String, ListedFile> =
+            std::mem::take(&mut self.files).into_iter().map(|file| (file.path.clone(), file)).collect();
         let files = paths.into_iter().map(|path| {
-            let known = self.files.iter().find(|file| file.path == path).cloned();
-            known.unwrap_or_else(|| ListedFile {
+            known.remove(path).unwrap_or_else(|| ListedFile {
                 path: path.to_string(),
                 state: FileState::Waiting { from_start: false },
                 due_ms: now.unix_ms(),
@@ -122,11 +125,16 @@ impl ListState {
             })
         });
         self.files = files.collect();
+        change.gone = known.into_keys().collect();
         change
     }
 
     /// Whether the list has just become too old to be relied upon.
     pub(super) fn becomes_stale(&mut self, now: Timestamp) -> bool {
+        // What is listed and not yet fetched may be newer.
+        if self.files.iter().any(|file| matches!(file.state, FileState::Waiting { .. })) {
+            return false;
+        }
         let is_stale = self.newest_ms.is_some_and(|newest| now.since(Timestamp::from_unix_ms(newest)) > FRESH);
         let becomes = is_stale && !self.is_stale;
         self.is_stale = is_stale;
@@ -211,7 +219,11 @@ mod tests {
         assert_eq!(state.update(b"a/1.zip\na/2.zip\r\n\na/2.zip\n", NOW), IndexChange::default());
         assert_eq!(paths(&state), ["a/1.zip", "a/2.zip"]);
         state.files[1].state = FileState::Done;
-        assert_eq!(state.update(b"a/2.zip\na/3.zip", NOW), IndexChange::default(), "the oldest may go");
+        assert_eq!(
+            state.update(b"a/2.zip\na/3.zip", NOW),
+            IndexChange { gone: vec!["a/1.zip".into()], ..IndexChange::default() },
+            "the oldest may go"
+        );
         assert_eq!(state.files[0].state, FileState::Done);
         assert_eq!(state.files[1].state, FileState::Waiting { from_start: false });
     }
@@ -232,7 +244,7 @@ mod tests {
         assert_eq!(state.update(index, NOW).refused, 9);
         assert_eq!(paths(&state), ["lu/ok.zip"]);
         assert_eq!(state.update(&[b'a'; 600], NOW).refused, 1);
-        assert_eq!(state.update("x\n".repeat(50_000).as_bytes(), NOW), IndexChange { lost: 0, refused: 0 });
+        assert_eq!(state.update("x\n".repeat(50_000).as_bytes(), NOW).refused, 0);
     }
 
     #[test]

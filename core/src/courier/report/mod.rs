@@ -42,14 +42,27 @@ const SMALL_BODY: usize = 4_096;
 /// The body of a publish: 30 keys, a certificate and a revision token fit into it with 1 KiB of padding.
 const LARGE_BODY: usize = 12_288;
 
+/// The least padding, in characters, as servers ask for it.
+const MIN_PADDING: usize = 1_024;
+
 /// An answer to a report, in bytes: far more than any server pads to.
 const MAX_ANSWER: u64 = 256 * 1024;
 
-/// How often a certificate that was too old is asked for anew.
-const MAX_RENEWALS: u32 = 3;
+/// How often in a row a certificate that is too old is asked for anew, with no failure of the server in between that explains it.
+const MAX_RENEWALS: u32 = 1;
 
 /// The clock of the device may differ this much from a server's before it is held to be the reason for a refusal.
 const CLOCK_TOLERANCE_S: i64 = 600;
+
+/// What a key server means for good.
+const FINAL_CODES: [&str; 6] = [
+    "unknown_health_authority_id",
+    "health_authority_verification_certificate_invalid",
+    "bad_request",
+    "invalid_revision_token",
+    "key_already_revised",
+    "invalid_report_type_transition",
+];
 
 /// Where a report stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +112,9 @@ pub(super) struct Report {
     body: String,
     hmac_key: String,
     token: String,
-    renewals: u32,
+    pub(super) renewals: u32,
+    /// Its keys were on the way to the server: whether they arrived is known by an answer alone.
+    pub(super) may_be_published: bool,
 }
 
 /// What a person says of a diagnosis.
@@ -146,6 +161,7 @@ impl Report {
             hmac_key: String::new(),
             token: String::new(),
             renewals: 0,
+            may_be_published: false,
         };
         report.begin(code, rng);
         report
@@ -155,7 +171,7 @@ impl Report {
     pub(super) fn begin(&mut self, code: &VerificationCode, rng: &mut (impl CryptoRng + ?Sized)) {
         let accept = ["confirmed", "likely"].map(String::from).to_vec();
         let request = VerifyRequest { code: code.as_str().to_string(), accept, padding: String::new() };
-        (self.outcome, self.clock_ahead_s, self.token) = (None, None, String::new());
+        (self.outcome, self.clock_ahead_s, self.token, self.renewals) = (None, None, String::new(), 0);
         self.enter(Step::Verify, &request, |request, padding| request.padding = padding, SMALL_BODY, rng);
     }
 
@@ -275,8 +291,11 @@ impl Report {
                 self.clock_ahead_s = Some(clock_ahead_s);
                 Verdict { tries_again: true, ..Verdict::default() }
             }
-            "" | "internal_error" | "unable_to_load_health_authority" => Verdict { tries_again: true, ..Verdict::default() },
-            code => self.refuse(code, "", rng),
+            // An earlier report's token does not know keys that arrived with an attempt whose answer got lost.
+            "invalid_revision_token" if self.publish_without_token(rng) => Verdict::default(),
+            code if FINAL_CODES.contains(&code) => self.refuse(code, "", rng),
+            // A gateway's own words, or a server that cannot now.
+            _ => Verdict { tries_again: true, ..Verdict::default() },
         }
     }
 
@@ -328,7 +347,20 @@ impl Report {
             revision_token: revision_token.to_string(),
             padding: String::new(),
         };
+        // Kept before its first byte is sent.
+        self.may_be_published = true;
         self.enter(Step::Publish, &request, |request, padding| request.padding = padding, LARGE_BODY, rng);
+    }
+
+    /// The revision token that goes with the publish in flight is for other keys: without one, the server says whether it has these.
+    fn publish_without_token(&mut self, rng: &mut (impl CryptoRng + ?Sized)) -> bool {
+        let Ok(mut request) = serde_json::from_str::<PublishRequest>(&self.body) else { return false };
+        if request.revision_token.is_empty() {
+            return false;
+        }
+        (request.revision_token, request.padding) = (String::new(), String::new());
+        self.enter(Step::Publish, &request, |request, padding| request.padding = padding, LARGE_BODY, rng);
+        true
     }
 
     /// Makes the bytes of a step, once. `length` and up to a quarter more is the length of its body, whatever is in it.
@@ -345,14 +377,18 @@ impl Report {
         let bare = serde_json::to_string(request).unwrap_or_default().len();
         let target = length + rng.next_u64() as usize % (length / 4);
         let mut padded = request.clone();
-        pad(&mut padded, filler(target.saturating_sub(bare).max(1_024), rng));
+        // 4 less, because base64 comes in fours: spaces behind the JSON make the length exact.
+        pad(&mut padded, filler(target.saturating_sub(bare + 4).max(MIN_PADDING), rng));
         self.step = step;
         self.operation = operation.iter().map(|byte| format!("{byte:02x}")).collect();
         self.body = serde_json::to_string(&padded).unwrap_or_default();
+        // Content that does not fit is as long as the next whole kibibyte.
+        let length = if self.body.len() <= target { target } else { self.body.len().next_multiple_of(1_024) };
+        self.body.extend(std::iter::repeat_n(' ', length - self.body.len()));
     }
 }
 
-/// Random base64 of nearly this length.
+/// Random base64 of this length, or up to 3 less.
 fn filler(length: usize, rng: &mut (impl CryptoRng + ?Sized)) -> String {
     let mut bytes = vec![0; length / 4 * 3];
     rng.fill_bytes(&mut bytes);

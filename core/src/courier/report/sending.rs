@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Outcome, Refusal, Report, ReportDetails, Step, Verdict, next_decoy};
 use crate::courier::code::VerificationCode;
-use crate::courier::pacer::{Failure, Work};
+use crate::courier::pacer::{Failure, PERSON_RETRY_CAP, Work};
 use crate::courier::wire::{MAX_KEYS, PublishedKey};
 use crate::courier::{
     About, Answer, Context, Courier, News, Next, ReportId, ReportState, ReportStatus, failure_of, note, read_note, rest, send,
@@ -12,7 +14,7 @@ use crate::courier::{
 use crate::keys::TemporaryExposureKey;
 use crate::keys::schedule::Release;
 use crate::store::{Changes, OutboxEntry, Store, StoreError};
-use crate::time::Timestamp;
+use crate::time::{RETENTION_DAYS, Timestamp};
 
 /// A decoy that is later than this is left out: after long absences one at each start would be a mark of its own.
 const MAX_DECOY_DELAY: Duration = Duration::from_secs(86_400);
@@ -25,6 +27,7 @@ const NEXT_DECOY: &str = "next decoy";
 impl Courier {
     /// Makes the decoy that is due, and draws when the next one is.
     pub(in crate::courier) fn make_decoys(&self, context: &mut Context<'_>, wait: &mut Duration) -> Result<(), StoreError> {
+        prune_lost_keys(context)?;
         let mean = Duration::from_secs(self.servers.decoy_mean_s);
         let due: Option<Timestamp> = read_note::<i64>(context.store, NEXT_DECOY)?.map(Timestamp::from_unix_ms);
         let sensible = due.filter(|due| *due <= context.now.after(mean * 60));
@@ -48,30 +51,20 @@ impl Courier {
     ) -> Result<Option<Next>, StoreError> {
         let mut entries: Vec<OutboxEntry> = context.store.outbox()?.into_iter().filter(|entry| entry.due.is_some()).collect();
         entries.sort_by_key(|entry| entry.due);
-        for mut entry in entries {
+        for entry in entries {
             let due = entry.due.unwrap_or(context.now);
-            if let Some(rest) = rest(due, context.now) {
-                *wait = rest.min(*wait);
-                continue;
-            }
             let Some(report) = Report::decode(&entry.content) else {
                 context.store.keep_changes(&Changes { dropped: vec![entry.id], ..Changes::default() })?;
                 continue;
             };
-            let request = report.request(&self.servers);
-            let (name, mut pacer) = self.pacer(context.store, &request)?;
-            match pacer.permit(Work::Person, self.network, context.now.since(due), context.now, context.rng) {
-                Ok(()) => return Ok(Some(send(request, About::Report(entry), Work::Person))),
-                Err(at) => {
-                    entry.due = Some(at);
-                    *wait = at.since(context.now).min(*wait);
-                    context.store.keep_changes(&Changes {
-                        changed: vec![entry],
-                        notes: vec![note(&name, &pacer)],
-                        ..Changes::default()
-                    })?;
-                }
+            // A clock that was set back, as the user was asked to, takes the time with it.
+            let was_set = report.clock_ahead_s.is_some() && due.since(context.now) > PERSON_RETRY_CAP;
+            if let Some(rest) = rest(due, context.now).filter(|_| !was_set) {
+                *wait = rest.min(*wait);
+                continue;
             }
+            // Nothing holds back what a person waits for: the times between its attempts are all there is.
+            return Ok(Some(send(report.request(&self.servers), About::Report(entry), Work::Person)));
         }
         Ok(None)
     }
@@ -111,6 +104,7 @@ impl Courier {
         }
         report.is_offline = failure == Some(Failure::Offline);
         if let Some(failure) = failure {
+            report.renewals = 0;
             entry.attempts = entry.attempts.saturating_add(1);
             entry.due = Some(pacer.failed(Work::Person, entry.attempts, failure, context.now, context.rng));
         }
@@ -138,7 +132,7 @@ pub fn make_report(
     details: ReportDetails,
 ) -> Result<ReportId, StoreError> {
     let lost = lost_keys(context.store)?;
-    let is_accepted = |key: &&TemporaryExposureKey| !lost.contains(key.as_bytes());
+    let is_accepted = |key: &&TemporaryExposureKey| !lost.iter().any(|lost| lost.hash == hash_of(key));
     let mut keys: Vec<PublishedKey> = release.keys.iter().filter(is_accepted).map(PublishedKey::of).collect();
     keys.drain(..keys.len().saturating_sub(MAX_KEYS));
     let mut report = Report::new(keys, details, code, context.rng);
@@ -171,14 +165,13 @@ pub fn report_again(context: &mut Context<'_>, id: ReportId, code: &Verification
 /// # Errors
 /// [`StoreError`].
 pub fn withdraw_report(context: &mut Context<'_>, id: ReportId) -> Result<bool, StoreError> {
-    let Some((entry_now, report)) = find(context.store, id)? else { return Ok(false) };
+    let Some((_, report)) = find(context.store, id)? else { return Ok(false) };
     let may_go = matches!(report.step, Step::Verify | Step::Certificate) || report.outcome == Some(Outcome::NeedsNewCode);
-    if !may_go {
+    if !may_go || report.may_be_published {
         return Ok(false);
     }
-    // What an observer may have seen the beginning of ends like any other.
-    let was_seen = report.step == Step::Certificate || (report.step == Step::Verify && entry_now.attempts > 0);
-    let tail = was_seen.then(|| {
+    // Its beginning may have been seen, or be on its way: it ends like any other.
+    let tail = (report.step != Step::Ended).then(|| {
         let tail = Report::decoy_at(report.step, "", context.rng);
         entry(context, &tail)
     });
@@ -231,9 +224,7 @@ fn apply(
     changes.notes.extend(verdict.revision_token.map(|token| note(REVISION_TOKEN, &token)));
     if verdict.keys_are_lost {
         let mut lost = lost_keys(context.store)?;
-        lost.extend(keys.iter().filter_map(|key| Some(*key.parse().ok()?.as_bytes())));
-        // A phone makes a few keys a day, and keeps them for 14 days.
-        lost.drain(..lost.len().saturating_sub(4 * MAX_KEYS));
+        lost.extend(keys.iter().filter_map(|key| Some(LostKey::of(&key.parse().ok()?))));
         changes.notes.push(note(LOST_KEYS, &lost));
         // What is published from now on begins anew.
         changes.notes.push(note(REVISION_TOKEN, &String::new()));
@@ -241,8 +232,38 @@ fn apply(
     Ok(())
 }
 
-fn lost_keys(store: &Store) -> Result<Vec<[u8; 16]>, StoreError> {
+/// An own key that no server takes again, by its hash, and until when it is kept.
+#[derive(Serialize, Deserialize)]
+struct LostKey {
+    hash: [u8; 16],
+    until_ms: i64,
+}
+
+impl LostKey {
+    fn of(key: &TemporaryExposureKey) -> Self {
+        let kept = Duration::from_secs(u64::from(RETENTION_DAYS + 1) * 86_400);
+        Self { hash: hash_of(key), until_ms: key.end().start().after(kept).unix_ms() }
+    }
+}
+
+fn hash_of(key: &TemporaryExposureKey) -> [u8; 16] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+fn lost_keys(store: &Store) -> Result<Vec<LostKey>, StoreError> {
     Ok(read_note(store, LOST_KEYS)?.unwrap_or_default())
+}
+
+/// Forgets those that are older than own keys get.
+fn prune_lost_keys(context: &mut Context<'_>) -> Result<(), StoreError> {
+    let mut lost = lost_keys(context.store)?;
+    let before = lost.len();
+    lost.retain(|lost| lost.until_ms > context.now.unix_ms());
+    if lost.len() == before {
+        return Ok(());
+    }
+    context.store.keep_changes(&Changes { notes: vec![note(LOST_KEYS, &lost)], ..Changes::default() })
 }
 
 fn entry(context: &mut Context<'_>, report: &Report) -> OutboxEntry {

@@ -87,6 +87,12 @@ fn five_hundred_decoys_cannot_be_told_from_five_hundred_reports() {
     assert!(found < 1.0, "{found}");
     let without_a_step = decoys(|seen| seen.retain(|seen| !seen.url.ends_with("/certificate")));
     assert!(largest_difference(&reports, &without_a_step) > 1.0, "a decoy that lacks one step is noticed");
+    // base64 comes in fours: a length must not show what was filled up.
+    let remainders = |sample: &Sample, step: usize| sample.sizes[step].iter().map(|size| size % 4.0).collect::<Vec<_>>();
+    let decoys_as_they_are = decoys(|_| {});
+    for step in 0..3 {
+        assert!(difference(&remainders(&reports, step), &remainders(&decoys_as_they_are, step)) < 1.0);
+    }
     let longer = decoys(|seen| seen.iter_mut().for_each(|seen| seen.length += 150));
     assert!(largest_difference(&reports, &longer) > 1.0, "and so is one that is longer");
 }

@@ -127,10 +127,10 @@ fn a_wrong_code_needs_another_one_and_goes_on_as_a_decoy() {
 #[test]
 fn a_certificate_that_has_expired_is_renewed_with_the_same_keys_and_hmac() {
     let (mut phone, mut server) = (Phone::new(8), Server::new(true));
-    server.let_certificates_expire(2);
+    server.let_certificates_expire(1);
     let id = phone.report(&code(&mut server));
     assert_eq!(phone.run_report(&mut server, id, HOUR), ReportState::Done { keys: 3 });
-    assert_eq!(server.seen.len(), 3 + 2 * 2);
+    assert_eq!(server.seen.len(), 3 + 2);
     let mut server = Server::new(true);
     server.let_certificates_expire(100);
     let mut phone = Phone::new(8);
@@ -156,12 +156,68 @@ fn a_report_can_be_withdrawn_until_its_keys_are_sent() {
     let id = phone.report(&code(&mut server));
     assert!(withdraw_report(&mut phone.context(), id).unwrap());
     phone.run(&mut server, HOUR, |_| false);
-    assert!(server.seen.is_empty() && server.published.is_empty());
+    assert!(server.seen.iter().all(|seen| seen.is_chaff) && server.published.is_empty(), "what may have begun ends as a decoy");
+    server.seen.clear();
     let id = phone.report(&code(&mut server));
     server.fates = vec![Fate::Well, Fate::Well, Fate::AnswerLost];
     phone.run(&mut server, HOUR, |_| false);
     assert!(!withdraw_report(&mut phone.context(), id).unwrap(), "its keys may be there");
     assert_published_once(&server, 3);
+}
+
+#[test]
+fn what_may_be_published_is_not_withdrawn_when_another_code_is_asked_for() {
+    let (mut phone, mut server) = (Phone::new(13), Server::new(false));
+    server.expires_after = Some(3);
+    server.fates = vec![Fate::Well, Fate::Well, Fate::AnswerLost];
+    let id = phone.report(&code(&mut server));
+    assert_eq!(phone.run_report(&mut server, id, 24 * HOUR), ReportState::NeedsNewCode);
+    assert_published_once(&server, 3);
+    assert!(!withdraw_report(&mut phone.context(), id).unwrap());
+    let again = code(&mut server);
+    assert!(report_again(&mut phone.context(), id, &again).unwrap());
+    assert_eq!(phone.run_report(&mut server, id, HOUR), ReportState::Done { keys: 3 });
+    assert_published_once(&server, 3);
+}
+
+#[test]
+fn a_lost_answer_to_a_second_report_is_no_refusal_where_the_earlier_token_does_not_know_its_keys() {
+    let (mut phone, mut server) = (Phone::new(14), Server::new(false));
+    let id = phone.report(&code(&mut server));
+    phone.run_report(&mut server, id, HOUR);
+    let sending = next_sending(&phone.store.own_keys().unwrap(), phone.now.interval().plus(1), &mut phone.rng);
+    phone.store.keep_sending(&sending).unwrap();
+    server.knows_keys_of_tokens = true;
+    server.fates = vec![Fate::Well, Fate::Well, Fate::AnswerLost];
+    let id = phone.report(&code(&mut server));
+    assert!(matches!(phone.run_report(&mut server, id, 24 * HOUR), ReportState::Done { .. }));
+    assert_published_once(&server, 4);
+}
+
+#[test]
+fn a_gateways_words_are_not_the_servers() {
+    let (mut phone, mut server) = (Phone::new(15), Server::new(true));
+    let id = phone.report(&code(&mut server));
+    for _ in 0..2 {
+        let Next::Send(errand) = phone.courier().next(&mut phone.context()).unwrap() else { panic!("nothing to send") };
+        let answer = server.exchange_at(&errand.request, START);
+        phone.courier().answered(&mut phone.context(), *errand, answer).unwrap();
+    }
+    let Next::Send(errand) = phone.courier().next(&mut phone.context()).unwrap() else { panic!("nothing to send") };
+    let blocked = Response { status: 403, headers: Vec::new(), body: br#"{"code":"blocked_by_policy"}"#.to_vec() };
+    phone.courier().answered(&mut phone.context(), *errand, Ok(blocked)).unwrap();
+    assert_eq!(phone.run_report(&mut server, id, HOUR), ReportState::Done { keys: 3 });
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_hold_the_report_up() {
+    let (mut phone, mut server) = (Phone::new(16), Server::new(true));
+    server.behind_s = 7_200;
+    let id = phone.report(&code(&mut server));
+    assert_eq!(phone.run_report(&mut server, id, HOUR), ReportState::SetClock { ahead_s: 7_200 });
+    (server.behind_s, phone.now) = (0, phone.now.before(2 * HOUR));
+    phone.run(&mut server, HOUR / 2, |phone| matches!(phone.state(id), ReportState::Done { .. }));
+    assert_eq!(phone.state(id), ReportState::Done { keys: 3 });
 }
 
 #[test]

@@ -53,6 +53,10 @@ pub(super) struct Server {
     certificates: BTreeMap<String, String>,
     revision_tokens: BTreeSet<String>,
     refuses_certificates: u32,
+    /// The certificate has expired from so many requests on.
+    pub(super) expires_after: Option<usize>,
+    /// A revision token is good only for keys that were there when it was given.
+    pub(super) knows_keys_of_tokens: bool,
     rng: ChaCha20Rng,
 }
 
@@ -85,6 +89,8 @@ impl Server {
             certificates: BTreeMap::new(),
             revision_tokens: BTreeSet::new(),
             refuses_certificates: 0,
+            expires_after: None,
+            knows_keys_of_tokens: false,
             rng: ChaCha20Rng::seed_from_u64(99),
         }
     }
@@ -176,6 +182,11 @@ impl Server {
         use base64::prelude::{BASE64_STANDARD, Engine};
         let hmac = BASE64_STANDARD
             .encode(keys_hmac(&request.temporary_exposure_keys, &BASE64_STANDARD.decode(&request.hmac_key).unwrap()));
+        let has_expired = self.expires_after.is_some_and(|count| self.seen.len() > count);
+        if has_expired && self.seen.len() > 3 {
+            self.expires_after = None;
+            return publish_error("health_authority_verification_certificate_invalid");
+        }
         if self.refuses_certificates > 0 || self.certificates.get(&request.verification_payload) != Some(&hmac) {
             self.refuses_certificates = self.refuses_certificates.saturating_sub(1);
             return publish_error("health_authority_verification_certificate_invalid");
@@ -187,6 +198,10 @@ impl Server {
         let all_are_known = keys.iter().all(|key| self.published.contains_key(*key));
         let any_is_known = keys.iter().any(|key| self.published.contains_key(*key));
         let token = format!("revision of {} keys", keys.len());
+        let is_foreign = self.knows_keys_of_tokens && !request.revision_token.is_empty() && all_are_known;
+        if is_foreign {
+            return publish_error("invalid_revision_token");
+        }
         if any_is_known && !self.revision_tokens.contains(&request.revision_token) && !(self.repeats && all_are_known) {
             return publish_error("missing_revision_token");
         }
