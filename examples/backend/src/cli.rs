@@ -1,7 +1,7 @@
 //! The command line: what can be asked of `vigie-backend`, and how it explains itself.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use anyhow::ensure;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use vigie::time::Date;
 use vigie_backend::config::Config;
 use vigie_backend::files::Bucket;
+use vigie_backend::group::MAX_GROUP;
 use vigie_backend::http::WrongCodes;
 use vigie_backend::rules::{Policy, TestType};
 
@@ -105,6 +106,10 @@ pub(crate) struct Options {
     /// Fewest keys in a batch; made-up ones are added
     #[arg(long, value_name = "N", default_value = "500", global = true)]
     minimum_keys: u32,
+
+    /// Calls in one transaction at most. For measuring: 1 shows what groups are good for
+    #[arg(long, value_name = "N", default_value_t = MAX_GROUP, global = true, hide = true)]
+    group_size: NonZeroUsize,
 }
 
 impl Options {
@@ -122,6 +127,8 @@ impl Options {
             self.bucket.clone().map(|name| Bucket { name, endpoint: self.bucket_endpoint.clone(), settings: Vec::new() });
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.wrong_codes = WrongCodes { by_address: self.wrong_codes, ..WrongCodes::default() };
+        // A larger one lets the first of it wait too long.
+        config.group_size = self.group_size.min(MAX_GROUP);
         config.policy = Policy {
             health_authority_id: self.health_authority.clone(),
             region: self.region.clone(),

@@ -1,12 +1,14 @@
 //! What the operator sets.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::files::Bucket;
+use crate::group::MAX_GROUP;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub wrong_codes: WrongCodes,
     /// How long a sender may take for the head of a request, and for its body.
     pub sender_time: Duration,
+    /// Calls in one transaction at most. 1 is for measuring what groups are good for.
+    pub group_size: NonZeroUsize,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -54,6 +58,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             wrong_codes: WrongCodes::default(),
             sender_time: SENDER_TIME,
+            group_size: MAX_GROUP,
             policy: Policy::default(),
         }
     }

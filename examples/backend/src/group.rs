@@ -7,6 +7,7 @@
 //! A synchronised commit costs a disk milliseconds, however much is in it; so a crowd costs as many commits as a few. Each rule runs in a savepoint of
 //! its own, and no answer goes out before the commit. A full queue refuses at once: the caller is told when to come again.
 
+use std::num::NonZeroUsize;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +19,7 @@ use crate::rules::{Refusal, RuleError};
 const QUEUE: usize = 8192;
 
 /// Rules in one transaction at most: longer, and the first of them waits too long.
-const MAX_GROUP: usize = 1024;
+pub const MAX_GROUP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +45,13 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts the thread. It ends when the last copy of the queue is dropped and what waits is done.
+    /// Starts the thread, with so many rules in one transaction at most. It ends when the last copy of the queue is dropped and what waits is done.
     ///
     /// # Errors
     /// Where the system starts no thread.
-    pub fn start(database: Box<dyn Database>) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(database: Box<dyn Database>, size: NonZeroUsize) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = thread::Builder::new().name("writer".into()).spawn(move || write(database, jobs))?;
+        let thread = thread::Builder::new().name("writer".into()).spawn(move || write(database, jobs, size.get()))?;
         Ok((Self { queue }, thread))
     }
 
@@ -95,9 +96,9 @@ fn failed(error: &DatabaseError) -> GroupError {
     GroupError::Failed
 }
 
-fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>) {
-    let mut waiting = Vec::with_capacity(MAX_GROUP);
-    while jobs.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
+fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>, size: usize) {
+    let mut waiting = Vec::with_capacity(size);
+    while jobs.blocking_recv_many(&mut waiting, size) > 0 {
         let mut answers = Vec::with_capacity(waiting.len());
         let ended = database.transaction(&mut |transaction| {
             for job in waiting.drain(..) {
@@ -124,6 +125,9 @@ fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::database::{Sqlite, Work};
 
@@ -139,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_rule_undoes_its_own_work_and_no_other() {
-        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap())).unwrap();
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
         let good = |name| group.run(move |transaction| put(transaction, name));
         let refused = group.run(|transaction| {
             put(transaction, "b")?;
@@ -167,13 +171,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_committed_is_not_answered() {
-        let (group, _) = Group::start(Box::new(Full(Sqlite::in_memory().unwrap()))).unwrap();
+        let (group, _) = Group::start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP).unwrap();
         assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Failed)));
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap())).unwrap();
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
         let (held, holds) = std::sync::mpsc::channel::<()>();
         let (begins, begun) = oneshot::channel();
         let holder = group.clone();
@@ -208,5 +212,55 @@ mod tests {
         for waits in waiting {
             assert!(waits.await.is_ok());
         }
+    }
+
+    /// Counts transactions; the first waits until it is told to go on.
+    struct Counted {
+        database: Sqlite,
+        transactions: Arc<AtomicUsize>,
+        goes_on: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl Database for Counted {
+        fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+            if self.transactions.fetch_add(1, Ordering::SeqCst) == 0 {
+                self.goes_on.recv().unwrap();
+            }
+            self.database.transaction(work)
+        }
+    }
+
+    /// Transactions for six requests, five of which come while the first is under way.
+    async fn transactions(size: NonZeroUsize) -> usize {
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let transactions = Arc::new(AtomicUsize::new(0));
+        let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+        let (group, writer) = Group::start(Box::new(counted), size).unwrap();
+        let request = || {
+            let group = group.clone();
+            tokio::spawn(async move { group.run(|transaction| transaction.query("SELECT 1", &[]).map(drop)).await.unwrap() })
+        };
+        let mut requests = vec![request()];
+        while transactions.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        requests.extend((0..5).map(|_| request()));
+        while group.waiting() < 5 {
+            tokio::task::yield_now().await;
+        }
+        go_on.send(()).unwrap();
+        for request in requests {
+            request.await.unwrap();
+        }
+        drop(group);
+        writer.join().unwrap();
+        transactions.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn what_waits_shares_a_transaction_unless_the_size_of_a_group_forbids_it() {
+        assert_eq!(transactions(MAX_GROUP).await, 2);
+        assert_eq!(transactions(NonZeroUsize::MIN).await, 6);
+        assert_eq!(transactions(NonZeroUsize::MIN.saturating_add(1)).await, 4);
     }
 }
