@@ -1,5 +1,6 @@
 //! `launch-day`: what the crowd of an app does to its server, before there is a crowd.
 
+mod load;
 mod pacing;
 mod progress;
 
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::{Parser, Subcommand};
 
+use crate::load::LoadArgs;
 use crate::pacing::PacingArgs;
 
 /// A promise is kept.
@@ -43,13 +45,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Pacing(PacingArgs),
+    Load(LoadArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.color.write_global();
-    let Command::Pacing(args) = cli.command;
-    pacing::run(&args).unwrap_or_else(|error| report(&error))
+    let ended = match &cli.command {
+        Command::Pacing(args) => pacing::run(args),
+        Command::Load(args) => load::run(args),
+    };
+    ended.unwrap_or_else(|error| report(&error))
 }
 
 /// Tells the user of an error on stderr, and says how the program shall end.
