@@ -105,8 +105,10 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("there is no network")?;
     let findings = runtime.block_on(async {
         tokio::select! {
+            // What is waited for first is heard of, too, while the backend starts.
+            biased;
+            ended = interrupted() => ended.and_then(|()| bail!("ended before everything was measured")),
             measured = measure(args, &setup) => measured,
-            ended = interrupted() => { ended?; bail!("ended before everything was measured") }
         }
     })?;
     if args.json {
