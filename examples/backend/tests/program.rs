@@ -117,5 +117,7 @@ fn what_cannot_be_is_said_with_its_reason() {
     assert!(refused(&["--public-url", "https://x/"]).contains("ends with a slash"));
     assert!(refused(&["issue", "--symptoms", "1999-01-01"]).contains("at most 28 days ago"));
     assert!(refused(&["issue", "--short-code"]).contains("without --short"));
-    assert!(refused(&["--database", "postgres://127.0.0.1:1/x"]).contains("PostgreSQL cannot be used"));
+    let free_ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let no_database = [&free_ports[..], &["--database", "postgres://127.0.0.1:1/x"]].concat();
+    assert!(refused(&no_database).contains("PostgreSQL cannot be used"));
 }
