@@ -20,16 +20,16 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// What may be passed over in reading.
 const QUIET: Style = Style::new().dimmed();
 
-/// The program was used wrongly, or a file cannot be written. Clap uses the same.
+/// The program was used wrongly, or a file or a server cannot be used. Clap uses the same.
 const FAILED: u8 = 2;
 /// Whoever read the output went away. A shell says the same of a program that SIGPIPE ended.
 const OUTPUT_CLOSED: u8 = 141;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  every promise is kept
-  1  a promise is not kept (the output says which)
-  2  not done: wrong use, or a file that cannot be written (the reason is on stderr)";
+  0  every promise is kept, every request was answered
+  1  a promise is not kept, or an answer is missing (the output says which)
+  2  not done: wrong use, or a file or a server that cannot be used (the reason is on stderr)";
 
 /// What the crowd of an app does to its server, before there is a crowd.
 #[derive(Debug, Parser)]
