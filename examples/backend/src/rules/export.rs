@@ -70,7 +70,8 @@ pub fn plan(transaction: &mut dyn Transaction, context: &mut Context<'_>, is_for
     let mut next = first;
     while fill(transaction, next, context)? {
         let ends_at = context.now;
-        let name = format!("keys/{next:08}.zip");
+        // A database that was restored, or is new, counts from numbers whose files may be there already.
+        let name = format!("keys/{next:08}-{:016x}.zip", context.rng.next_u64());
         transaction.execute(
             "INSERT INTO batch (number, name, starts_at, ends_at, part, parts) VALUES ($1, $2, $3, $4, $5, 0)",
             &[
