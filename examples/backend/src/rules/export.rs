@@ -17,12 +17,19 @@ use vigie::diagnosis::{DiagnosisKey, ExportError, ExportHeader, SignatureInfo, p
 use vigie::keys::TemporaryExposureKey;
 use vigie::time::Timestamp;
 
+use super::publish::EMBARGO;
 use super::{Context, TestType, test_type};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 use crate::keys::ExportKeys;
 
 /// How long a file is listed.
 pub(super) const RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// After so long without a file, one of made-up keys alone is made: phones take a list whose newest file is a day old for a stale one.
+const QUIET: Duration = Duration::from_secs(20 * 3600);
+
+/// The days from which the keys of such a file come.
+const MADE_UP_DAYS: u64 = 14;
 
 /// The content of a file.
 pub struct Batch {
@@ -67,8 +74,10 @@ pub fn plan(transaction: &mut dyn Transaction, context: &mut Context<'_>, is_for
     }
     let starts_at = last.unwrap_or(context.now.before(period)).min(context.now);
     let first = number(transaction, "batch_number")?.unwrap_or(0) + 1;
+    let published = number(transaction, "published_at")?.map_or(context.now, Timestamp::from_unix_ms);
+    let is_quiet = context.now >= published.after(QUIET);
     let mut next = first;
-    while fill(transaction, next, context)? {
+    while fill(transaction, next, context)? || (is_quiet && next == first && make_up(transaction, next, context)?) {
         let ends_at = context.now;
         // A database that was restored, or is new, counts from numbers whose files may be there already.
         let name = format!("keys/{next:08}-{:016x}.zip", context.rng.next_u64());
@@ -87,6 +96,7 @@ pub fn plan(transaction: &mut dyn Transaction, context: &mut Context<'_>, is_for
     transaction.execute("UPDATE batch SET parts = $1 WHERE number >= $2", &[Value::Integer(next - first), first.into()])?;
     set_number(transaction, "batch_number", next - 1)?;
     set_number(transaction, "batch_at", context.now.unix_ms())?;
+    set_number(transaction, "published_at", if next > first { context.now } else { published }.unix_ms())?;
     Ok(usize::try_from(next - first).unwrap_or(0))
 }
 
@@ -120,7 +130,33 @@ fn pad(transaction: &mut dyn Transaction, batch: i64, missing: usize, context: &
     }
     let real = models.len();
     pad_with_made_up_keys(&mut models, real + missing, context.rng);
-    for key in &models[real..] {
+    insert_made_up(transaction, batch, &models[real..], context)
+}
+
+/// Makes a batch of made-up keys alone: whole days that could be published by now. Whether a batch has a minimum at all.
+fn make_up(transaction: &mut dyn Transaction, batch: i64, context: &mut Context<'_>) -> Result<bool, DatabaseError> {
+    let today = context.now.before(EMBARGO).date();
+    let mut keys = Vec::new();
+    for _ in 0..context.policy.minimum_keys {
+        let back = u32::try_from(1 + context.rng.next_u64() % MADE_UP_DAYS).unwrap_or(1);
+        keys.push(DiagnosisKey {
+            key: TemporaryExposureKey::generate(today.minus(back).first_interval(), context.rng),
+            report_type: Some(TestType::Confirmed.report_type()),
+            days_since_onset: None,
+            transmission_risk: 0,
+        });
+    }
+    insert_made_up(transaction, batch, &keys, context)?;
+    Ok(!keys.is_empty())
+}
+
+fn insert_made_up(
+    transaction: &mut dyn Transaction,
+    batch: i64,
+    keys: &[DiagnosisKey],
+    context: &mut Context<'_>,
+) -> Result<(), DatabaseError> {
+    for key in keys {
         let mut owner_hash = [0; 32];
         context.rng.fill_bytes(&mut owner_hash);
         let is_likely = key.report_type == Some(TestType::Likely.report_type());

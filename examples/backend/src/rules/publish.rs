@@ -34,7 +34,7 @@ const MAX_SAME_START: usize = 3;
 const SKEW_INTERVALS: u32 = 1;
 
 /// A key is published this long after its end at the earliest: until then its identifiers could be sent again.
-const EMBARGO: Duration = Duration::from_secs(2 * 3600);
+pub(super) const EMBARGO: Duration = Duration::from_secs(2 * 3600);
 
 /// A report of which everything was checked that needs no database.
 pub struct Report {

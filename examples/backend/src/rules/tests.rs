@@ -135,6 +135,28 @@ fn a_new_database_gives_its_files_other_names() {
 }
 
 #[test]
+fn a_day_without_reports_ends_with_a_file_of_made_up_keys() {
+    let mut inline = Inline::new();
+    let mut planned = Vec::new();
+    for _ in 0..24 {
+        planned.push(inline.run(|transaction, context| plan(transaction, context, false)).unwrap());
+        inline.now = inline.now.after(std::time::Duration::from_secs(2 * 3600));
+    }
+    let quiet: Vec<usize> = (0..planned.len()).filter(|at| planned[*at] > 0).collect();
+    assert_eq!(quiet, [10, 20], "every twenty hours, one each: {planned:?}");
+    let batch = inline.run(|transaction, context| load_unwritten(transaction, context)).unwrap().unwrap();
+    assert_eq!(batch.len(), 10);
+    let rows = inline.run(|transaction, _| {
+        transaction
+            .query("SELECT max(rolling_start + rolling_period), min(rolling_start) FROM diagnosis_key WHERE batch = 1", &[])
+    });
+    let planned_at = Timestamp::from_unix_s(LAUNCH).after(std::time::Duration::from_secs(20 * 3600));
+    let (rows, today) = (rows.unwrap(), i64::from(planned_at.date().first_interval().number()));
+    assert!(rows[0].integer(0).unwrap() <= today, "no key that is still held back");
+    assert!(rows[0].integer(1).unwrap() >= today - 14 * 144, "nor one that is too old");
+}
+
+#[test]
 fn a_refused_rule_leaves_nothing() {
     let mut inline = Inline::new();
     let refused: Result<(), RuleError> = inline.run(|transaction, context| {

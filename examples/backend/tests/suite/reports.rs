@@ -143,12 +143,12 @@ pub(crate) async fn after_fourteen_days_nothing_is_left(place: &Place) {
     assert_eq!(backend.files().await.len(), 2);
     backend.clock.advance(12 * DAY);
     backend.publish_now().await;
-    assert_eq!(backend.files().await.len(), 1, "the first one left the index");
+    assert_eq!(backend.files().await.len(), 2, "the first one left the index, and one of made-up keys ends the quiet days");
     backend.clock.advance(3 * DAY);
     backend.publish_now().await;
     let counts = backend
         .look(|transaction| {
-            ["code", "token", "report", "diagnosis_key", "batch"]
+            ["code", "token", "report", "diagnosis_key WHERE is_made_up = 0 OR batch <= 2", "batch WHERE number <= 2"]
                 .map(|table| transaction.query(&format!("SELECT count(*) FROM {table}"), &[]).unwrap()[0].integer(0).unwrap())
         })
         .await;
