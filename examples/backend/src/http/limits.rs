@@ -1,5 +1,6 @@
 //! Limits on guessing: only wrong codes count, by address, and for short codes altogether. A right code of 16 symbols always passes.
 
+use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +11,9 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+
+use crate::group::GroupError;
+use crate::rules::Refusal;
 
 /// How many wrong codes are let through.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +40,8 @@ pub struct Limits<C: Clock = DefaultClock> {
     by_address: RateLimiter<IpAddr, DashMapStateStore<IpAddr>, C, NoOpMiddleware<C::Instant>>,
     short: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     short_closed_until: Mutex<Option<C::Instant>>,
+    /// Short codes take turns from the look at the limit to the count, so that a crowd of guesses cannot pass before the first one counts.
+    short_turn: tokio::sync::Mutex<()>,
     counted: AtomicU32,
     clock: C,
 }
@@ -54,13 +60,37 @@ impl<C: Clock + Clone> Limits<C> {
             by_address: RateLimiter::dashmap_with_clock(Quota::per_hour(wrong.by_address), clock.clone()),
             short: RateLimiter::direct_with_clock(Quota::per_hour(wrong.short), clock.clone()),
             short_closed_until: Mutex::new(None),
+            short_turn: tokio::sync::Mutex::new(()),
             counted: AtomicU32::new(0),
             clock,
         }
     }
 
+    /// Looks a code up where the limits allow it, and counts it where it is wrong.
+    ///
+    /// # Errors
+    /// Those of the look-up, and [`Refusal::QuotaExceeded`].
+    pub(super) async fn look_up<T>(
+        &self,
+        address: IpAddr,
+        is_short: bool,
+        look_up: impl Future<Output = Result<T, GroupError>>,
+    ) -> Result<T, GroupError> {
+        let _turn = if is_short { Some(self.short_turn.lock().await) } else { None };
+        if is_short && !self.short_codes_are_open() {
+            return Err(Refusal::QuotaExceeded.into());
+        }
+        let given = look_up.await;
+        let is_wrong =
+            matches!(given, Err(GroupError::Refused(Refusal::CodeInvalid | Refusal::CodeNotFound | Refusal::CodeExpired)));
+        if is_wrong && !self.count_wrong_code(address, is_short) {
+            return Err(Refusal::QuotaExceeded.into());
+        }
+        given
+    }
+
     /// Whether short codes are looked up at all: not while there were too many wrong ones.
-    pub(super) fn short_codes_are_open(&self) -> bool {
+    fn short_codes_are_open(&self) -> bool {
         let mut closed_until = self.short_closed_until.lock().unwrap_or_else(PoisonError::into_inner);
         if closed_until.is_some_and(|until| self.clock.now() < until) {
             return false;
@@ -70,7 +100,7 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     /// Counts a wrong code. Whether it is within the limits.
-    pub(super) fn count_wrong_code(&self, address: IpAddr, is_short: bool) -> bool {
+    fn count_wrong_code(&self, address: IpAddr, is_short: bool) -> bool {
         if self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             self.by_address.retain_recent();
         }
@@ -134,6 +164,26 @@ mod tests {
             (0..8).map(|host| limits.count_wrong_code(address(&format!("2001:db8:1:2::{host:x}")), false)).collect();
         assert_eq!(within, [true, true, true, true, true, false, false, false]);
         assert!(limits.count_wrong_code(address("2001:db8:1:3::1"), false));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_guesses_at_once_is_limited_as_one_after_the_other() {
+        let limits = std::sync::Arc::new(limits(&FakeRelativeClock::default()));
+        let looked_up = std::sync::Arc::new(AtomicU32::new(0));
+        let mut guesses = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (limits, looked_up) = (limits.clone(), looked_up.clone());
+            guesses.spawn(async move {
+                let wrong = async {
+                    looked_up.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    Err::<(), _>(GroupError::Refused(Refusal::CodeNotFound))
+                };
+                limits.look_up(address("192.0.2.1"), true, wrong).await.is_ok()
+            });
+        }
+        assert!(guesses.join_all().await.iter().all(|is_right| !is_right));
+        assert_eq!(looked_up.load(Ordering::Relaxed), 21, "twenty, and the one that closes");
     }
 
     #[test]

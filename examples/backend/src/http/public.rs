@@ -215,17 +215,10 @@ async fn verify(
     let request: VerifyRequest = parse(&body).ok_or(UNPARSABLE)?;
     let idempotency_key = headers.get(IDEMPOTENCY_KEY_HEADER).map(|value| value.as_bytes().to_vec());
     let is_short = VerificationCode::parse(&request.code).is_ok_and(|code| code.as_str().len() <= SHORT_CODE);
-    if is_short && !app.limits.short_codes_are_open() {
-        return Err(Refusal::QuotaExceeded.into());
-    }
-    let given = in_group!(app, |transaction, context| rules::verify(transaction, &request, idempotency_key.as_deref(), context));
-    match given {
-        Err(GroupError::Refused(refusal @ (Refusal::CodeInvalid | Refusal::CodeNotFound | Refusal::CodeExpired))) => {
-            let is_within = app.limits.count_wrong_code(address, is_short);
-            Err(if is_within { refusal } else { Refusal::QuotaExceeded }.into())
-        }
-        given => Ok(given?),
-    }
+    let look_up = async {
+        in_group!(app, |transaction, context| rules::verify(transaction, &request, idempotency_key.as_deref(), context))
+    };
+    Ok(app.limits.look_up(address, is_short, look_up).await?)
 }
 
 async fn certificate(app: Arc<App>, _: HeaderMap, _: std::net::IpAddr, body: Bytes) -> Result<CertificateResponse, Failure> {
