@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,7 +33,7 @@ use crate::rules::{self, Context, Refusal, Report};
 const RETRY_AFTER_S: &str = "2";
 
 /// Bytes of random padding in an answer, and as many more.
-const PADDING: usize = 1024;
+pub(super) const PADDING: usize = 1024;
 
 /// Symbols of a short code at most.
 const SHORT_CODE: usize = 8;
@@ -57,8 +58,34 @@ impl Endpoint {
     }
 }
 
+/// An answer with random padding.
+trait Padded: Serialize {
+    fn padding(&self) -> &str;
+}
+
+macro_rules! padded {
+    ($($answer:ty),*) => {$(
+        impl Padded for $answer {
+            fn padding(&self) -> &str {
+                &self.padding
+            }
+        }
+    )*};
+}
+
+padded!(wire::VerifyResponse, CertificateResponse, PublishResponse, ErrorResponse);
+
+/// An answer, and its length without the padding.
+fn measured(status: StatusCode, answer: &impl Padded) -> (Response, usize) {
+    let response = body::json(status, answer);
+    let length = response.body().size_hint().lower() as usize;
+    (response, length.saturating_sub(answer.padding().len()))
+}
+
 /// Why there is no answer, as the interface says it.
 struct Failure {
+    /// Whether a rule refused what an app could have sent. Anybody can send junk, and shall not choose what decoys look like.
+    is_of_rules: bool,
     status: StatusCode,
     code: &'static str,
     text: String,
@@ -66,21 +93,31 @@ struct Failure {
 
 impl Failure {
     fn new(status: StatusCode, code: &'static str, text: &str) -> Self {
-        Self { status, code, text: text.to_owned() }
+        Self { is_of_rules: false, status, code, text: text.to_owned() }
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        Self { status, code: refusal.code(), text: refusal.to_string() }
+        Self { is_of_rules: false, status, code: refusal.code(), text: refusal.to_string() }
     }
 }
 
 impl From<GroupError> for Failure {
     fn from(error: GroupError) -> Self {
         match error {
-            GroupError::Refused(refusal) => refusal.into(),
+            GroupError::Refused(refusal) => {
+                let is_junk = matches!(
+                    refusal,
+                    Refusal::Unparsable(_)
+                        | Refusal::BadRequest(_)
+                        | Refusal::HmacInvalid
+                        | Refusal::InvalidTestType
+                        | Refusal::QuotaExceeded
+                );
+                Self { is_of_rules: !is_junk, ..refusal.into() }
+            }
             GroupError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "internal_error", "too many requests; try again"),
             GroupError::Failed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "no answer; try again"),
         }
@@ -123,7 +160,7 @@ async fn call<F, A>(
 ) -> Response
 where
     F: Future<Output = Result<A, Failure>>,
-    A: Serialize,
+    A: Padded,
 {
     let address = address::of(&request, &app.trusted_proxies);
     let (head, body) = request.into_parts();
@@ -131,25 +168,30 @@ where
     let presented = head.headers.get(API_KEY_HEADER).map_or(&b""[..], HeaderValue::as_bytes);
     let secrets = &app.publisher.secrets;
     if endpoint != Endpoint::Publish && !secrets.is_same(presented, secrets.api_key.as_bytes()) {
-        return failed(&app, endpoint, Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key is wrong"));
+        return failed(&app, endpoint, Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key is wrong")).0;
     }
     let body = match body::read(body, app.sender_time).await {
         Ok(body) => body,
-        Err(e) => return failed(&app, endpoint, unread(endpoint, e)),
+        Err(e) => return failed(&app, endpoint, unread(endpoint, e)).0,
     };
     if is_decoy {
         count(&app, endpoint, "decoy");
         return app.decoys.answer(endpoint, app.rng()).await;
     }
     let begun = Instant::now();
-    let response = match handler(Arc::clone(&app), head.headers, address, body).await {
+    let ((response, length), is_of_rules) = match handler(Arc::clone(&app), head.headers, address, body).await {
         Ok(answer) => {
             count(&app, endpoint, "answered");
-            body::json(StatusCode::OK, &answer)
+            (measured(StatusCode::OK, &answer), true)
         }
-        Err(failure) => failed(&app, endpoint, failure),
+        Err(failure) => {
+            let is_of_rules = failure.is_of_rules;
+            (failed(&app, endpoint, failure), is_of_rules)
+        }
     };
-    app.decoys.remember(endpoint, begun.elapsed(), &response);
+    if is_of_rules {
+        app.decoys.remember(endpoint, begun.elapsed(), length);
+    }
     response
 }
 
@@ -166,19 +208,20 @@ fn count(app: &App, endpoint: Endpoint, end: &'static str) {
     app.metrics.calls.get_or_create(&Call { call: endpoint.name(), end }).increment();
 }
 
-fn failed(app: &App, endpoint: Endpoint, failure: Failure) -> Response {
+/// A refusal, and its length without the padding.
+fn failed(app: &App, endpoint: Endpoint, failure: Failure) -> (Response, usize) {
     count(app, endpoint, if failure.status.is_server_error() { "failed" } else { "refused" });
     let padding = wire::padding(PADDING, &mut app.rng());
-    let mut response = if endpoint == Endpoint::Publish {
+    let (mut response, length) = if endpoint == Endpoint::Publish {
         let answer = PublishResponse { error: failure.text, code: failure.code.into(), padding, ..PublishResponse::default() };
-        body::json(failure.status, &answer)
+        measured(failure.status, &answer)
     } else {
-        body::json(failure.status, &ErrorResponse { error: failure.text, error_code: failure.code.into(), padding })
+        measured(failure.status, &ErrorResponse { error: failure.text, error_code: failure.code.into(), padding })
     };
     if matches!(failure.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     }
-    response
+    (response, length)
 }
 
 /// serde's own words may repeat what was sent.
@@ -239,4 +282,22 @@ async fn publish(app: Arc<App>, _: HeaderMap, _: std::net::IpAddr, body: Bytes) 
     let answer = in_group!(app, |transaction, context| rules::publish(transaction, &report, context))?;
     app.metrics.keys.add(u64::try_from(answer.inserted_exposures).unwrap_or(0));
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoys_imitate_what_rules_say_and_not_what_junk_gets() {
+        let is_of_rules = |refusal| Failure::from(GroupError::Refused(refusal)).is_of_rules;
+        assert!(is_of_rules(Refusal::CodeNotFound) && is_of_rules(Refusal::TokenExpired));
+        assert!(
+            !is_of_rules(Refusal::Unparsable(""))
+                && !is_of_rules(Refusal::BadRequest(""))
+                && !is_of_rules(Refusal::QuotaExceeded)
+        );
+        assert!(!Failure::from(UNPARSABLE).is_of_rules, "refused before any rule");
+        assert!(!Failure::from(GroupError::Busy).is_of_rules);
+    }
 }
