@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Event, FileStatus, Tracer, TracerError, lock};
@@ -45,7 +46,9 @@ impl Tracer {
         let news = match next {
             Next::Wait(wait) => return Ok(wait),
             Next::Send(errand) => {
+                self.waits_for_server.store(true, Ordering::Release);
                 let result = transport.exchange(&errand.request);
+                self.waits_for_server.store(false, Ordering::Release);
                 if let Err(error) = &result {
                     tracing::debug!(%error, "a server was not reached");
                 }

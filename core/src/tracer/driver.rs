@@ -10,6 +10,9 @@ use super::{Tracer, TracerError, lock};
 /// After a failure of the store the next step comes this much later.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// How often is looked whether the thread for servers has ended, or waits for one.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Two running threads; dropping it ends them after the step that they are at, and silences the radio. A request that waits for its server is not
 /// waited for: its answer is taken when it comes, or the request is repeated another time.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct Driver {
     tracer: Arc<Tracer>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    courier: Option<JoinHandle<()>>,
 }
 
 impl Driver {
@@ -33,14 +37,14 @@ impl Driver {
                 move || run(&tracer, &ends)
             })
             .map_err(TracerError::Thread)?;
-        std::thread::Builder::new()
+        let courier = std::thread::Builder::new()
             .name("vigie-courier".into())
             .spawn({
                 let (tracer, ends) = (Arc::downgrade(&tracer), Arc::clone(&ends));
                 move || correspond(&tracer, &ends)
             })
             .map_err(TracerError::Thread)?;
-        Ok(Self { tracer, ends, thread: Some(thread) })
+        Ok(Self { tracer, ends, thread: Some(thread), courier: Some(courier) })
     }
 }
 
@@ -52,6 +56,10 @@ impl Drop for Driver {
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was told by the panic hook; nothing is left to do with it here.
             let _ = thread.join();
+        }
+        let Some(courier) = self.courier.take() else { return };
+        while !courier.is_finished() && !self.tracer.waits_for_server.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
         }
     }
 }
@@ -76,7 +84,7 @@ fn run(tracer: &Tracer, ends: &AtomicBool) {
     }
 }
 
-/// The thread is not waited for, so it asks each time whether there is still a tracer.
+/// A thread that waits for a server is not waited for, so it asks each time whether there is still a tracer.
 fn correspond(tracer: &Weak<Tracer>, ends: &AtomicBool) {
     while let Some(tracer) = tracer.upgrade().filter(|_| !ends.load(Ordering::Acquire)) {
         let wait = tracer.correspond().unwrap_or_else(|error| {

@@ -97,6 +97,8 @@ pub struct Tracer {
     woken: Condvar,
     /// Where there are servers. Held for the length of a request: one at a time.
     connection: Mutex<Option<Connection>>,
+    /// A request is on its way, and its answer may take a minute.
+    waits_for_server: AtomicBool,
     /// Something is due earlier with servers than the driver thought.
     writes: Mutex<bool>,
     to_write: Condvar,
@@ -174,6 +176,7 @@ impl Tracer {
             awake: Mutex::new(false),
             woken: Condvar::new(),
             connection: Mutex::new(None),
+            waits_for_server: AtomicBool::new(false),
             writes: Mutex::new(false),
             to_write: Condvar::new(),
             checking: Mutex::new(()),
