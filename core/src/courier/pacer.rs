@@ -247,7 +247,8 @@ impl Pacer {
         self.failures = self.failures.saturating_add(1);
         let at_least = retry_after.map_or(Duration::ZERO, RetryAfter::delay);
         let again = self.again(work, attempts, at_least, now, rng);
-        if self.failures >= BREAKER_FAILURES {
+        // A person who tries again and again must not keep polls waiting for ever: then one of them finds out.
+        if self.failures >= BREAKER_FAILURES && (self.closed_until_ms.is_none() || work != Work::Person) {
             self.closed_until_ms = Some(again.unix_ms());
         }
         again
@@ -449,6 +450,16 @@ mod tests {
         assert_eq!(sent(&mut pacer, &mut rng, Work::Person), 200, "people are held back by the times between attempts alone");
         pacer.answered(NOW);
         assert_eq!(pacer.closed_until(NOW), None, "an answer closes the breaker");
+    }
+
+    #[test]
+    fn a_person_who_fails_for_ever_does_not_keep_polls_waiting_for_ever() {
+        let (mut pacer, mut rng) = (Pacer::default(), rng());
+        let mut now = NOW;
+        for attempts in 1..=20 {
+            now = pacer.failed(Work::Person, attempts, DOWN, now, &mut rng);
+        }
+        assert!(pacer.closed_until(now).is_none_or(|until| until <= now));
     }
 
     #[test]

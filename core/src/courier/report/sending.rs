@@ -106,7 +106,13 @@ impl Courier {
         if let Some(failure) = failure {
             report.renewals = 0;
             entry.attempts = entry.attempts.saturating_add(1);
+            let before = pacer;
             entry.due = Some(pacer.failed(Work::Person, entry.attempts, failure, context.now, context.rng));
+            if answer.result.as_ref().is_ok_and(|response| !response.is_passing()) {
+                // It is there, whatever it thinks of this request: key lists are no worse for it.
+                pacer = before;
+                pacer.answered(context.now);
+            }
         }
         entry.content = report.encode();
         if report.is_decoy && report.step == Step::Ended {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use vigie::beacon::Frame;
-use vigie::courier::wire::{CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER, PublishResponse};
+use vigie::courier::wire::{CHAFF_HEADER, CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER, PublishResponse};
 use vigie::courier::{
     Destination, ReportDetails, ReportId, ReportState, Request, Response, Servers, Transport, TransportError, VerificationCode,
 };
@@ -79,6 +79,9 @@ impl Server {
             request.headers.iter().find(|(name, _)| *name == IDEMPOTENCY_KEY_HEADER).map(|(_, value)| value.as_bytes().to_vec());
         if let Some(path) = request.url.strip_prefix("https://server.example/files/") {
             return self.file(path, request);
+        }
+        if request.headers.iter().any(|(name, _)| *name == CHAFF_HEADER) {
+            return Response { status: 200, headers: Vec::new(), body: b"{}".to_vec() };
         }
         if request.url.ends_with("/api/verify") {
             let asked = serde_json::from_slice(&body).unwrap();
