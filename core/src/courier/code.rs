@@ -46,11 +46,7 @@ pub struct VerificationCode(String);
 impl VerificationCode {
     /// A new one, of 75 random bits.
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let mut bytes = [0; LENGTH];
-        rng.fill_bytes(&mut bytes);
-        let mut symbols = bytes.map(|byte| byte & 31);
-        symbols[LENGTH - 1] = check_symbol(&symbols[..LENGTH - 1]);
-        Self(symbols.iter().map(|symbol| char::from(ALPHABET[usize::from(*symbol)])).collect())
+        Self(generate(LENGTH, rng))
     }
 
     /// Reads what somebody typed: small letters, dashes and spaces are welcome.
@@ -66,19 +62,9 @@ impl VerificationCode {
             return Err(CodeError::Form);
         }
         if compact.len() == LENGTH && compact.bytes().any(|b| b.is_ascii_alphabetic()) {
-            return Self::parse_own(&compact);
+            return checked(&compact).map(Self).ok_or(CodeError::Check);
         }
         if (MIN_FOREIGN..=MAX_FOREIGN).contains(&compact.len()) { Ok(Self(compact)) } else { Err(CodeError::Form) }
-    }
-
-    fn parse_own(compact: &str) -> Result<Self, CodeError> {
-        let symbols: Vec<u8> = compact.bytes().map(value).collect::<Option<_>>().ok_or(CodeError::Check)?;
-        match symbols.split_last() {
-            Some((check, rest)) if check_symbol(rest) == *check => {
-                Ok(Self(symbols.iter().map(|symbol| char::from(ALPHABET[usize::from(*symbol)])).collect()))
-            }
-            _ => Err(CodeError::Check),
-        }
     }
 
     /// As it goes to the server: without dashes.
@@ -88,14 +74,7 @@ impl VerificationCode {
 
     /// As a person reads it: in groups of four.
     pub fn grouped(&self) -> String {
-        let mut text = String::new();
-        for (at, symbol) in self.0.chars().enumerate() {
-            if at > 0 && at % 4 == 0 {
-                text.push('-');
-            }
-            text.push(symbol);
-        }
-        text
+        grouped(&self.0, 4)
     }
 }
 
@@ -103,6 +82,40 @@ impl fmt::Debug for VerificationCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerificationCode(..)")
     }
+}
+
+/// So many random symbols, the last one a check symbol. Up to 31 the factors of the check differ.
+pub(super) fn generate(length: usize, rng: &mut (impl CryptoRng + ?Sized)) -> String {
+    let mut symbols = vec![0; length];
+    rng.fill_bytes(&mut symbols);
+    symbols.iter_mut().for_each(|symbol| *symbol &= 31);
+    if let Some((check, rest)) = symbols.split_last_mut() {
+        *check = check_symbol(rest);
+    }
+    text(&symbols)
+}
+
+/// The same symbols as they are meant; nothing where one is wrong, or two were exchanged.
+pub(super) fn checked(compact: &str) -> Option<String> {
+    let symbols: Vec<u8> = compact.bytes().map(value).collect::<Option<_>>()?;
+    let (check, rest) = symbols.split_last()?;
+    (check_symbol(rest) == *check).then(|| text(&symbols))
+}
+
+/// Symbols in groups of this length.
+pub(super) fn grouped(symbols: &str, group: usize) -> String {
+    let mut text = String::new();
+    for (at, symbol) in symbols.chars().enumerate() {
+        if at > 0 && at % group == 0 {
+            text.push('-');
+        }
+        text.push(symbol);
+    }
+    text
+}
+
+fn text(symbols: &[u8]) -> String {
+    symbols.iter().map(|symbol| char::from(ALPHABET[usize::from(*symbol)])).collect()
 }
 
 fn value(symbol: u8) -> Option<u8> {

@@ -22,6 +22,7 @@ pub mod pacer;
 mod report;
 mod servers;
 mod transport;
+pub mod waitlist;
 pub mod wire;
 
 #[cfg(feature = "http")]
