@@ -1,7 +1,7 @@
 //! The whole server through HTTP: one suite, run over SQLite and PostgreSQL, a folder and a bucket.
 //!
 //! PostgreSQL 15 (`/usr/lib/postgresql/15/bin`) and an S3 server (`moto_server`) are started here, each in a folder of its own on a free port; where
-//! one is not installed, its tests say that they are skipped. `VIGIE_LOG=1` shows what the servers log.
+//! one is not installed, its tests say that they are skipped, or fail where `CI` is set. `VIGIE_LOG=1` shows what the servers log.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,6 +16,7 @@ mod phone;
 mod place;
 mod repeats;
 mod reports;
+mod schema;
 mod story;
 
 use place::Place;
