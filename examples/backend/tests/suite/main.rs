@@ -12,6 +12,7 @@
 mod bad_input;
 mod decoys;
 mod instances;
+mod nginx;
 mod phone;
 mod place;
 mod repeats;

@@ -73,11 +73,16 @@ impl Backend {
         backend
     }
 
-    /// Ends it in order, and starts it again on the same data.
-    pub(crate) async fn restart(&mut self) {
+    /// Ends it in order.
+    pub(crate) async fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             server.shutdown().await;
         }
+    }
+
+    /// Ends it in order, and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
         self.server = Some(Server::start(self.config.clone(), Arc::new(self.clock.clone())).await.unwrap());
     }
 

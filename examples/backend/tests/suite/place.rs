@@ -73,7 +73,7 @@ fn new_name() -> String {
     format!("test{}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
