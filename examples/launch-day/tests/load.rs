@@ -71,6 +71,29 @@ fn every_report_and_download_is_counted() {
 }
 
 #[test]
+fn downloads_through_nginx_are_rows_of_their_own() {
+    if !has_backend() {
+        return;
+    }
+    if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
+        // `.ci/run` (CI) installs it.
+        assert!(std::env::var_os("CI").is_none(), "not to be skipped: there is no nginx");
+        eprintln!("skipped: there is no `nginx` (Debian: nginx-light)");
+        return;
+    }
+    let ran = ran(&["--reports", "2", "--downloads", "4", "--json", "--nginx"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(ran.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    for what in ["key list of ", "key file of "] {
+        let is_wanted = |name: &str| name.starts_with(what) && name.ends_with(" (through nginx)");
+        let row = rows.iter().find(|row| is_wanted(row["name"].as_str().unwrap())).unwrap();
+        assert_eq!((row["done"].as_u64(), row["failed"].as_u64()), (Some(4), Some(0)), "{row}");
+    }
+    assert_eq!(found["skipped"], serde_json::json!([]));
+}
+
+#[test]
 fn too_small_a_gain_is_code_1_and_told() {
     if !has_backend() {
         return;
