@@ -6,12 +6,13 @@ use rand_chacha::ChaCha20Rng;
 use vigie::diagnosis::ExportError;
 use vigie::time::Clock;
 
+use crate::database::Transaction;
 use crate::files::Files;
 use crate::group::{Group, GroupError};
 use crate::keys::Secrets;
-use crate::rules::{self, Context, Policy};
+use crate::rules::{self, Context, Policy, Published};
 
-/// How often the index is written again because another instance changed the database meanwhile.
+/// How often it is tried to write the index while other instances write it, too; each time one of them was faster.
 const MAX_INDEX_ROUNDS: usize = 8;
 
 /// What is wrong when nothing can be published. The next round goes on where this one stopped.
@@ -46,7 +47,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Plans what is due, writes what is planned and not written, and the index; then forgets what is too old. How many files were written.
+    /// Plans what is due, writes what is planned and not written, the index, and what vanished; then forgets what is too old. How many files were
+    /// written.
     ///
     /// # Errors
     /// [`PublishError`]; the next round goes on where this one stopped.
@@ -63,20 +65,47 @@ impl Publisher {
             written += 1;
         }
         self.write_index().await?;
+        written += self.restore(&rng).await?;
         self.forget().await?;
         Ok(written)
     }
 
-    /// Until the index says what the database says: another instance may have written an older one meanwhile.
+    /// Until the index says what the database says. It is looked at before the database, and replaced only where it is the same still: an instance that
+    /// was slow does not put an older one in the place of a newer one.
     async fn write_index(&self) -> Result<(), PublishError> {
         for _ in 0..MAX_INDEX_ROUNDS {
+            let found = self.files.index().await?;
             let now = self.clock.now();
             let text = self.group.run(move |transaction| rules::index(transaction, now)).await?;
-            if !self.files.put_index(&text).await? {
+            if found.says(&text) || self.files.replace_index(found, text).await? {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Writes listed files that somebody removed again, as long as all of their keys are known. How many.
+    async fn restore(&self, rng: &ChaCha20Rng) -> Result<usize, PublishError> {
+        let now = self.clock.now();
+        let listed = self.group.run(move |transaction| rules::listed(transaction, now)).await?;
+        if listed.is_empty() {
+            return Ok(0);
+        }
+        let there = self.files.names().await?;
+        let mut restored = 0;
+        for Published { number, name } in listed.into_iter().filter(|file| !there.contains(&file.name)) {
+            let load = move |transaction: &mut dyn Transaction, context: &mut Context<'_>| {
+                rules::load_written(transaction, number, context)
+            };
+            let Some(batch) = self.with_context(rng.clone(), load).await? else {
+                tracing::error!(name, "a published file has vanished, and its keys are erased: put it back from a copy");
+                continue;
+            };
+            self.files.put_new(&name, batch.file(&self.secrets.exports)?).await?;
+            tracing::warn!(name, "a published file had vanished, and was written again");
+            restored += 1;
+        }
+        Ok(restored)
     }
 
     async fn forget(&self) -> Result<(), PublishError> {
@@ -92,7 +121,7 @@ impl Publisher {
     async fn with_context<T: Send + 'static, E: Into<rules::RuleError> + 'static>(
         &self,
         mut rng: ChaCha20Rng,
-        rule: impl FnOnce(&mut dyn crate::database::Transaction, &mut Context<'_>) -> Result<T, E> + Send + 'static,
+        rule: impl FnOnce(&mut dyn Transaction, &mut Context<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, GroupError> {
         let (secrets, policy, now) = (Arc::clone(&self.secrets), Arc::clone(&self.policy), self.clock.now());
         self.group

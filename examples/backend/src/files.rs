@@ -1,17 +1,32 @@
 //! Where published files lie: a folder, or a bucket that speaks S3.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Name;
-use object_store::{Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    Attribute, Attributes, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+};
 
 /// The list of files.
 pub const INDEX: &str = "index.txt";
+
+/// Where key files lie; their names begin with it.
+const KEYS: &str = "keys";
+
+/// Held by the instance that replaces the list in a folder.
+const LOCK: &str = "index.lock";
+
+/// How often it is tried, and how long is waited in between: five seconds, for what takes milliseconds.
+const LOCK_TRIES: usize = 250;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// The longest index that is read back, in bytes: 40,000 files.
 const MAX_INDEX: u64 = 1 << 20;
@@ -39,12 +54,26 @@ impl fmt::Debug for Bucket {
     }
 }
 
+/// The list of files as it was found.
+#[derive(Debug)]
+pub struct FoundIndex {
+    text: Option<Bytes>,
+    version: Option<UpdateVersion>,
+}
+
+impl FoundIndex {
+    /// Whether it says just this.
+    pub fn says(&self, text: &str) -> bool {
+        self.text.as_deref() == Some(text.as_bytes())
+    }
+}
+
 /// Published files.
 #[derive(Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
-    /// Folders keep no attributes.
-    has_attributes: bool,
+    /// Where they lie in a folder: it keeps no attributes, and writes nothing on a condition.
+    folder: Option<PathBuf>,
 }
 
 impl Files {
@@ -55,7 +84,7 @@ impl Files {
     pub fn in_folder(folder: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(folder).map_err(|e| Error::Generic { store: "folder", source: Box::new(e) })?;
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), has_attributes: false })
+        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()) })
     }
 
     /// Files in a bucket. Keys and region come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`).
@@ -72,7 +101,7 @@ impl Files {
         for (key, value) in &bucket.settings {
             builder = builder.with_config(*key, value);
         }
-        Ok(Self { store: Arc::new(builder.build()?), has_attributes: true })
+        Ok(Self { store: Arc::new(builder.build()?), folder: None })
     }
 
     /// Writes a file, whole or not at all, where there is none. What is there stays: another instance was faster.
@@ -87,26 +116,64 @@ impl Files {
         }
     }
 
-    /// Writes the list, whole or not at all, where it is not the same already. Whether it was written.
+    /// The names of the key files that are there.
     ///
     /// # Errors
     /// [`Error`] where the store fails.
-    pub async fn put_index(&self, text: &str) -> Result<bool, Error> {
-        let name = Name::from(INDEX);
-        if self.read_index(&name).await?.is_some_and(|found| found == text.as_bytes()) {
-            return Ok(false);
-        }
-        let options = self.options(PutMode::Overwrite, "text/plain", CACHE_INDEX);
-        self.store.put_opts(&name, PutPayload::from(text.to_owned()), options).await?;
-        Ok(true)
+    pub async fn names(&self) -> Result<HashSet<String>, Error> {
+        let found = self.store.list_with_delimiter(Some(&Name::from(KEYS))).await?;
+        Ok(found.objects.into_iter().map(|file| file.location.into()).collect())
     }
 
-    async fn read_index(&self, name: &Name) -> Result<Option<Bytes>, Error> {
-        match self.store.get(name).await {
-            Ok(found) if found.meta.size <= MAX_INDEX => found.bytes().await.map(Some),
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(None),
+    /// The list as it is now, for [`Self::replace_index`].
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails.
+    pub async fn index(&self) -> Result<FoundIndex, Error> {
+        match self.store.get(&Name::from(INDEX)).await {
+            Ok(found) => {
+                let version = Some(version(&found.meta));
+                let text = if found.meta.size <= MAX_INDEX { Some(found.bytes().await?) } else { None };
+                Ok(FoundIndex { text, version })
+            }
+            Err(Error::NotFound { .. }) => Ok(FoundIndex { text: None, version: None }),
             Err(e) => Err(e),
         }
+    }
+
+    /// Writes the list, whole or not at all, where nobody has written it since it was found. Whether it was written.
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails, or another instance holds the folder's lock for seconds.
+    pub async fn replace_index(&self, found: FoundIndex, text: String) -> Result<bool, Error> {
+        let Some(folder) = self.folder.clone() else {
+            let mode = found.version.map_or(PutMode::Create, PutMode::Update);
+            return match self.put_index(mode, text).await {
+                Ok(()) => Ok(true),
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+                Err(e) => Err(e),
+            };
+        };
+        let files = self.clone();
+        // A task of its own holds the lock until it has written, also where nobody waits for it any more.
+        let replaced = tokio::spawn(async move {
+            let _held = locked(&folder).await?;
+            let version = match files.store.head(&Name::from(INDEX)).await {
+                Ok(now) => Some(version(&now)),
+                Err(Error::NotFound { .. }) => None,
+                Err(e) => return Err(e),
+            };
+            if version != found.version {
+                return Ok(false);
+            }
+            files.put_index(PutMode::Overwrite, text).await.map(|()| true)
+        });
+        replaced.await?
+    }
+
+    async fn put_index(&self, mode: PutMode, text: String) -> Result<(), Error> {
+        let options = self.options(mode, "text/plain", CACHE_INDEX);
+        self.store.put_opts(&Name::from(INDEX), PutPayload::from(text), options).await.map(drop)
     }
 
     /// Removes a file, or finds that it is removed.
@@ -122,10 +189,28 @@ impl Files {
 
     fn options(&self, mode: PutMode, kind: &'static str, cache: &'static str) -> PutOptions {
         let mut attributes = Attributes::new();
-        if self.has_attributes {
+        if self.folder.is_none() {
             attributes.insert(Attribute::ContentType, kind.into());
             attributes.insert(Attribute::CacheControl, cache.into());
         }
         PutOptions { mode, attributes, ..PutOptions::default() }
     }
+}
+
+fn version(meta: &ObjectMeta) -> UpdateVersion {
+    UpdateVersion { e_tag: meta.e_tag.clone(), version: meta.version.clone() }
+}
+
+/// The lock on the list in a folder, given back when dropped and when its process ends.
+async fn locked(folder: &Path) -> Result<File, Error> {
+    let failed = |e: std::io::Error| Error::Generic { store: "folder", source: Box::new(e) };
+    let file = File::options().write(true).create(true).truncate(false).open(folder.join(LOCK)).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_WAIT).await,
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+    }
+    Err(failed(std::io::Error::new(std::io::ErrorKind::TimedOut, "another instance holds the lock on index.lock")))
 }

@@ -61,7 +61,7 @@ CREATE INDEX IF NOT EXISTS diagnosis_key_batch ON diagnosis_key (batch);
 CREATE INDEX IF NOT EXISTS diagnosis_key_revised_batch ON diagnosis_key (revised_batch) WHERE revised_batch IS NOT NULL;
 CREATE INDEX IF NOT EXISTS diagnosis_key_received_day ON diagnosis_key (received_day);
 
--- A published file.
+-- A published file. Once written, it can be made again as long as none of its keys is erased.
 CREATE TABLE IF NOT EXISTS batch (
     number BIGINT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -69,5 +69,6 @@ CREATE TABLE IF NOT EXISTS batch (
     ends_at BIGINT NOT NULL,
     part BIGINT NOT NULL,
     parts BIGINT NOT NULL,
+    key_count BIGINT NOT NULL,
     written_at BIGINT
 );

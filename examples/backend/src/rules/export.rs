@@ -31,6 +31,14 @@ const QUIET: Duration = Duration::from_secs(20 * 3600);
 /// The days from which the keys of such a file come.
 const MADE_UP_DAYS: u64 = 14;
 
+/// A file that was published.
+pub struct Published {
+    /// The number of its batch.
+    pub number: i64,
+    /// Its name in the index.
+    pub name: String,
+}
+
 /// The content of a file.
 pub struct Batch {
     /// Its number, from 1.
@@ -82,7 +90,8 @@ pub fn plan(transaction: &mut dyn Transaction, context: &mut Context<'_>, is_for
         // A database that was restored, or is new, counts from numbers whose files may be there already.
         let name = format!("keys/{next:08}-{:016x}.zip", context.rng.next_u64());
         transaction.execute(
-            "INSERT INTO batch (number, name, starts_at, ends_at, part, parts) VALUES ($1, $2, $3, $4, $5, 0)",
+            "INSERT INTO batch (number, name, starts_at, ends_at, part, parts, key_count) VALUES ($1, $2, $3, $4, $5, 0,
+             (SELECT count(*) FROM diagnosis_key WHERE batch = $1) + (SELECT count(*) FROM diagnosis_key WHERE revised_batch = $1))",
             &[
                 next.into(),
                 Value::Text(name),
@@ -185,11 +194,30 @@ fn insert_made_up(
 /// # Errors
 /// [`DatabaseError`].
 pub fn load_unwritten(transaction: &mut dyn Transaction, context: &Context<'_>) -> Result<Option<Batch>, DatabaseError> {
-    let rows = transaction.query(
-        "SELECT number, name, starts_at, ends_at, part, parts FROM batch WHERE written_at IS NULL ORDER BY number LIMIT 1",
-        &[],
-    )?;
+    let statement = format!("{BATCH} WHERE written_at IS NULL ORDER BY number LIMIT 1");
+    let rows = transaction.query(&statement, &[])?;
+    rows.first().map(|row| load(transaction, row, context)).transpose()
+}
+
+/// A batch that is written already, as long as none of its keys is erased.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub fn load_written(
+    transaction: &mut dyn Transaction,
+    number: i64,
+    context: &Context<'_>,
+) -> Result<Option<Batch>, DatabaseError> {
+    let statement = format!("{BATCH} WHERE written_at IS NOT NULL AND number = $1");
+    let rows = transaction.query(&statement, &[number.into()])?;
     let Some(row) = rows.first() else { return Ok(None) };
+    let batch = load(transaction, row, context)?;
+    Ok((i64::try_from(batch.len()) == Ok(row.integer(6)?)).then_some(batch))
+}
+
+const BATCH: &str = "SELECT number, name, starts_at, ends_at, part, parts, key_count FROM batch";
+
+fn load(transaction: &mut dyn Transaction, row: &Row, context: &Context<'_>) -> Result<Batch, DatabaseError> {
     let number = row.integer(0)?;
     let part = |column| Ok::<_, DatabaseError>(i32::try_from(row.integer(column)?).unwrap_or(1));
     let header = ExportHeader {
@@ -200,13 +228,13 @@ pub fn load_unwritten(transaction: &mut dyn Transaction, context: &Context<'_>) 
         batch_size: part(5)?,
         signatures: vec![SignatureInfo::new(&context.policy.key_id, context.secrets.exports.signing().0)],
     };
-    Ok(Some(Batch {
+    Ok(Batch {
         number,
         name: row.text(1)?.to_owned(),
         header,
         keys: keys_of(transaction, "batch", "test_type", "onset_days", number)?,
         revised: keys_of(transaction, "revised_batch", "revised_type", "revised_onset_days", number)?,
-    }))
+    })
 }
 
 /// The keys of a batch. The names of columns are ours.
@@ -249,12 +277,24 @@ pub fn mark_written(transaction: &mut dyn Transaction, batch: i64, now: Timestam
 /// # Errors
 /// [`DatabaseError`].
 pub fn index(transaction: &mut dyn Transaction, now: Timestamp) -> Result<String, DatabaseError> {
+    Ok(listed(transaction, now)?.into_iter().map(|file| file.name + "\n").collect())
+}
+
+/// The files that the index lists, oldest first.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub fn listed(transaction: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Published>, DatabaseError> {
     let rows = transaction.query(
-        "SELECT name FROM batch WHERE ends_at > $1 AND number < (SELECT coalesce(min(number), 9223372036854775807) FROM batch
-         WHERE written_at IS NULL) ORDER BY number",
+        "SELECT number, name FROM batch WHERE ends_at > $1 AND number < (SELECT coalesce(min(number), 9223372036854775807)
+         FROM batch WHERE written_at IS NULL) ORDER BY number",
         &[now.before(RETENTION).unix_ms().into()],
     )?;
-    rows.iter().map(|row| row.text(0).map(|name| format!("{name}\n"))).collect()
+    rows.iter().map(published).collect()
+}
+
+pub(super) fn published(row: &Row) -> Result<Published, DatabaseError> {
+    Ok(Published { number: row.integer(0)?, name: row.text(1)?.to_owned() })
 }
 
 fn number(transaction: &mut dyn Transaction, name: &str) -> Result<Option<i64>, DatabaseError> {

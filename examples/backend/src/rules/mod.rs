@@ -20,10 +20,10 @@ use crate::database::{DatabaseError, Transaction, Value};
 use crate::keys::Secrets;
 
 pub use certificate::certificate;
-pub use export::{Batch, index, load_unwritten, mark_written, plan};
+pub use export::{Batch, Published, index, listed, load_unwritten, load_written, mark_written, plan};
 pub use issue::{Issue, Issued, issue};
 pub use publish::{Report, publish};
-pub use retention::{Expired, erase, expired_files, forget_file};
+pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;
 
 /// What an authority can set.

@@ -4,19 +4,11 @@ use std::time::Duration;
 
 use vigie::time::{RETENTION_DAYS, Timestamp};
 
-use super::export::RETENTION;
+use super::export::{Published, RETENTION, published};
 use crate::database::{DatabaseError, Transaction};
 
 /// How long a file stays after it left the index, for those who read the index just before.
 const FILE_GRACE: Duration = Duration::from_secs(24 * 3600);
-
-/// A file that is to be removed.
-pub struct Expired {
-    /// The number of its batch.
-    pub number: i64,
-    /// Its name.
-    pub name: String,
-}
 
 /// Erases codes, tokens, reports and keys. Keys stay as long as a file may have to be made of them.
 ///
@@ -41,10 +33,10 @@ pub fn erase(transaction: &mut dyn Transaction, now: Timestamp) -> Result<(), Da
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub fn expired_files(transaction: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Expired>, DatabaseError> {
+pub fn expired_files(transaction: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Published>, DatabaseError> {
     let before = now.before(RETENTION).before(FILE_GRACE).unix_ms();
     let rows = transaction.query("SELECT number, name FROM batch WHERE ends_at < $1 ORDER BY number", &[before.into()])?;
-    rows.iter().map(|row| Ok(Expired { number: row.integer(0)?, name: row.text(1)?.to_owned() })).collect()
+    rows.iter().map(published).collect()
 }
 
 /// The file is removed.

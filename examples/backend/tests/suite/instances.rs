@@ -55,7 +55,7 @@ async fn killed_after(step: Step, backend: &Backend) {
     });
     let index = index.await.unwrap();
     if step >= Step::Index {
-        files.put_index(&index).await.unwrap();
+        assert!(files.replace_index(files.index().await.unwrap(), index).await.unwrap());
     }
 }
 

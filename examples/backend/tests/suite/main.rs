@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod decoys;
+mod files;
 mod instances;
 mod nginx;
 mod phone;
@@ -43,6 +44,9 @@ async fn everything(place: &Place) {
     bad_input::certificates_that_others_made_are_refused(place).await;
     bad_input::keys_that_cannot_be_are_dropped(place).await;
     bad_input::only_wrong_codes_count_and_a_right_one_passes(place).await;
+    files::an_instance_that_was_slow_replaces_no_newer_index(place).await;
+    files::a_file_that_vanished_is_written_again(place).await;
+    files::a_file_whose_keys_are_erased_is_not_written_again(place).await;
     story::one_reports_and_the_other_is_warned(place).await;
     story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }
