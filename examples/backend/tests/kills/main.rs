@@ -7,11 +7,16 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod instances;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -27,6 +32,8 @@ use vigie::time::{Clock, ManualClock, Timestamp};
 use vigie::tracer::{Config, Tracer};
 use vigie_backend::Server;
 use vigie_backend::config::Config as ServerConfig;
+
+use common::{Postgresql, free_port};
 
 /// 22 October 2020, 18:00.
 const START: Timestamp = Timestamp::from_unix_ms(1_603_389_600_000);
@@ -95,6 +102,16 @@ impl Role {
             .unwrap()
     }
 
+    /// The server's settings; SQLite where no other database is named.
+    fn server(&self) -> ServerConfig {
+        let mut config = ServerConfig::new(self.folder.join("server"));
+        config.database = std::fs::read_to_string(self.folder.join("database")).ok();
+        config.listen = ([127, 0, 0, 1], 0).into();
+        config.admin_listen = config.listen;
+        config.policy.minimum_keys = 1;
+        config
+    }
+
     fn servers(&self) -> Option<Servers> {
         Servers::from_json(&std::fs::read(self.folder.join("server/client.json")).ok()?).ok()
     }
@@ -129,9 +146,8 @@ fn role_server() {
         let port: u16 = std::fs::read_to_string(role.folder.join(name)).unwrap().parse().unwrap();
         ([127, 0, 0, 1], port).into()
     };
-    let mut config = ServerConfig::new(role.folder.join("server"));
+    let mut config = role.server();
     (config.listen, config.admin_listen) = (port("port"), port("admin-port"));
-    config.policy.minimum_keys = 1;
     runtime.block_on(async {
         let server = Server::start(config, Arc::new(role.clock())).await.unwrap();
         loop {
@@ -185,9 +201,12 @@ struct World {
 }
 
 impl World {
-    /// Phones that met the day before.
-    fn new(seed: u64, phones: u64) -> Self {
+    /// Phones that met the day before, and a server on this database, or on SQLite.
+    fn new(seed: u64, phones: u64, database: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        if let Some(url) = database {
+            std::fs::write(folder.path().join("database"), url).unwrap();
+        }
         std::fs::write(folder.path().join("phones"), phones.to_string()).unwrap();
         let clock = ManualClock::new(START.before(Duration::from_secs(86_400)));
         let open = |name: &str, number: u64, air: Option<&Air>| {
@@ -215,8 +234,7 @@ impl World {
         reader.stop().unwrap();
         drop((reader, tracers));
         for name in ["port", "admin-port"] {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            std::fs::write(folder.path().join(name), port.to_string()).unwrap();
+            std::fs::write(folder.path().join(name), free_port().to_string()).unwrap();
         }
         let mut world =
             Self { folder, origin: wall(), rng: ChaCha20Rng::seed_from_u64(seed), server: None, life_ms: 0, kills: 0 };
@@ -331,9 +349,19 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn killed_at_any_moment_every_report_is_published_once_and_every_file_applied_once() {
-    let kills = number("VIGIE_KILLS", 40);
+    killed_at_any_moment(number("VIGIE_KILLS", 40), None);
+}
+
+#[test]
+fn the_same_holds_on_postgresql() {
+    if let Some(postgresql) = Postgresql::start() {
+        killed_at_any_moment(number("VIGIE_KILLS", 20), Some(&postgresql.new_database()));
+    }
+}
+
+fn killed_at_any_moment(kills: u64, database: Option<&str>) {
     let phones = kills.div_ceil(5);
-    let mut world = World::new(number("VIGIE_SEED", 1), phones);
+    let mut world = World::new(number("VIGIE_SEED", 1), phones, database);
     let begun = wall();
     world.run("phone0", "role_reporter", 0);
     world.life_ms = u64::try_from((wall() - begun).as_millis()).unwrap().max(5);

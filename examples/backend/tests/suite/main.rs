@@ -10,6 +10,8 @@
 )]
 
 mod bad_input;
+#[path = "../common/mod.rs"]
+mod common;
 mod decoys;
 mod files;
 mod instances;

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vigie::courier::VerificationCode;
 
+use crate::common::{free_port, skipped};
 use crate::phone::{Backend, keys};
-use crate::place::{Place, free_port, skipped};
+use crate::place::Place;
 
 /// The name in `nginx.conf`.
 const NAME: &str = "tracing.example.org";

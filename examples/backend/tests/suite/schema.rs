@@ -8,8 +8,9 @@ use std::process::{Command, Output, Stdio};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 
+use crate::common::skipped;
 use crate::phone::{Backend, keys};
-use crate::place::{Place, skipped};
+use crate::place::Place;
 
 /// Stands before the message in `export.bin`.
 const MAGIC: &[u8] = b"EK Export v1    ";
