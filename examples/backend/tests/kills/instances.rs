@@ -188,6 +188,15 @@ fn lines(public: &Path) -> Vec<String> {
     std::fs::read_to_string(public.join("index.txt")).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// Ends the watch, also where the test fails: it would be waited for.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads the index until it is told to end, as phones do. Gives how often it had grown.
 fn watch(public: &Path, end: &AtomicBool) -> usize {
     let (mut seen, mut grown) = (Vec::new(), 0);
@@ -209,6 +218,7 @@ fn two_instances_killed_at_any_step_publish_every_key_once() {
     let (public, end) = (instances.public(), AtomicBool::new(false));
     thread::scope(|scope| {
         let phones = scope.spawn(|| watch(&public, &end));
+        let ends = Ends(&end);
         while kills < wanted || (!left.is_complete() && kills < PATIENCE * wanted) {
             for _ in 0..=instances.rng.next_u64() % 6 {
                 instances.report();
@@ -226,7 +236,7 @@ fn two_instances_killed_at_any_step_publish_every_key_once() {
         instances.kill(&[0, 1]);
         instances.start_those_that_are_killed();
         instances.kill(&[0, 1]);
-        end.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(phones.join().unwrap() > 1);
     });
     instances.check();
