@@ -15,7 +15,7 @@ use vigie::courier::wire::{self, CertificateRequest, PublishRequest, PublishedKe
 use vigie::diagnosis::SignedExport;
 use vigie::keys::TemporaryExposureKey;
 use vigie::time::Clock;
-use vigie_backend::rules::{self, Context, Issue, Policy, Report, RuleError, TestType};
+use vigie_backend::rules::{self, Context, Issue, Policy, Report, TestType};
 use vigie_backend::{Opened, Server, open};
 
 use super::common::Postgresql;
@@ -135,7 +135,7 @@ impl Instances {
                 revision_token: String::new(),
                 padding: String::new(),
             };
-            rules::publish(transaction, &Report::check(&request, context)?, context).map_err(RuleError::from)
+            rules::publish(transaction, &Report::check(&request, context)?, context)
         });
         assert_eq!(reported.unwrap().inserted_exposures, 3);
         self.reported.extend(generated.iter().map(|key| *key.as_bytes()));
