@@ -43,7 +43,8 @@ pub(crate) enum Command {
     /// Play a few days of a small town and see who is warned (also without any command)
     ///
     /// Radios, clocks and ways are simulated; keys, store, key list, matching and warning are the real ones. Truth is metres and minutes alone:
-    /// within 2 m for 15 minutes is a contact, never within 5 m a stranger; what lies between is listed and not judged.
+    /// within 2 m for 15 minutes is a contact, never within 5 m a stranger; what lies between is listed and not judged. With --server the keys go
+    /// through a real backend over HTTP.
     Demo(DemoArgs),
     Run(RunArgs),
     Report(ReportArgs),

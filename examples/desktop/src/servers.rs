@@ -26,7 +26,7 @@ use crate::files;
 const FILE_NAME: &str = "client.json";
 
 /// The option that names the servers.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// The servers: the file client.json, or the address under which a backend gives it (https, or http on this computer)
     #[arg(long, value_name = "FILE|URL")]
@@ -58,25 +58,31 @@ impl FromStr for Address {
         if !text.contains("://") {
             return Ok(Self::File(text.into()));
         }
-        let mut url = Url::parse(text)?;
-        let is_here = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            None => false,
-        };
-        if !(url.scheme() == "https" || url.scheme() == "http" && is_here) {
-            return Err(AddressError::Open);
-        }
-        let has_extra = url.query().is_some() || url.fragment().is_some();
-        if has_extra || !url.username().is_empty() || url.password().is_some() {
-            return Err(AddressError::Extra);
-        }
+        let mut url = parse_url(text)?;
         if !url.path().ends_with(".json") {
             url.set_path(&format!("{}/{FILE_NAME}", url.path().trim_end_matches('/')));
         }
         Ok(Self::Url(url))
     }
+}
+
+/// The address of a server, where nobody on the way can read or change what is said.
+pub(crate) fn parse_url(text: &str) -> Result<Url, AddressError> {
+    let url = Url::parse(text)?;
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    if !(url.scheme() == "https" || url.scheme() == "http" && is_here) {
+        return Err(AddressError::Open);
+    }
+    let has_extra = url.query().is_some() || url.fragment().is_some();
+    if has_extra || !url.username().is_empty() || url.password().is_some() {
+        return Err(AddressError::Extra);
+    }
+    Ok(url)
 }
 
 impl fmt::Display for Address {
@@ -102,13 +108,16 @@ impl ServerArgs {
 
 impl Address {
     /// Reads the description; fetches it first where it is elsewhere.
-    fn load(&self) -> anyhow::Result<Known> {
+    pub(crate) fn load(&self) -> anyhow::Result<Known> {
         let mut transport = transport()?;
         let json = match self {
             Self::File(path) => files::read(path, MAX_SERVERS_FILE as u64)?.to_vec(),
-            Self::Url(url) => fetch(url, &mut *transport)
-                .with_context(|| format!("{url} cannot be fetched"))
-                .advise("look at the address and the network; a file client.json that is here needs neither")?,
+            Self::Url(url) => {
+                fetch(url, &mut *transport).with_context(|| format!("{url} cannot be fetched")).advise(match url.scheme() {
+                    "http" => "look at the address, or start a server there: cargo run --release -p vigie-backend",
+                    _ => "look at the address and the network; a file client.json that is here needs neither",
+                })?
+            }
         };
         Known::new(&json, transport)
             .with_context(|| format!("{self} cannot be used"))
@@ -147,6 +156,11 @@ impl Known {
     /// From now on the tracer on this store talks to these servers, whenever it is asked to.
     pub(crate) fn connect(self, tracer: &Tracer, store: &Path) {
         tracer.connect(self.servers, self.transport, downloads(store));
+    }
+
+    /// The servers, the keys that vouch for their files, and what carries requests: for many tracers that share it.
+    pub(crate) fn into_parts(self) -> (Servers, Vec<PublicKey>, Box<dyn Transport>) {
+        (self.servers, self.keys, self.transport)
     }
 }
 

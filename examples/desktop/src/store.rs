@@ -64,7 +64,7 @@ pub(crate) fn open_tracer(config: Config, path: &Path, clock: impl Clock + 'stat
 }
 
 /// Seeded by the operating system.
-fn random_source() -> anyhow::Result<ChaCha20Rng> {
+pub(crate) fn random_source() -> anyhow::Result<ChaCha20Rng> {
     ChaCha20Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")
 }
 

@@ -212,7 +212,7 @@ fn as_seconds<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Re
 }
 
 /// Nobody wants to read milliseconds.
-pub(super) fn second(at: Timestamp) -> String {
+pub(in crate::commands) fn second(at: Timestamp) -> String {
     Timestamp::from_unix_s(at.unix_s()).to_string()
 }
 

@@ -1,9 +1,11 @@
-//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`, servers in `servers`.
+//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`, servers in `servers`, a real one in `backend`.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
+#[cfg(feature = "http")]
+mod backend;
 mod demo;
 mod doctor;
 mod keys;
