@@ -123,13 +123,19 @@ fn a_server_that_is_down_is_asked_less_and_less_and_people_still_get_through() {
 }
 
 #[test]
-fn a_person_who_fails_for_ever_does_not_keep_polls_waiting_for_ever() {
+fn a_person_who_fails_meanwhile_does_not_move_the_time_at_which_a_poll_finds_out() {
     let (mut pacer, mut rng) = (Pacer::default(), rng());
-    let mut now = NOW;
-    for attempts in 1..=20 {
-        now = pacer.failed(Work::Person, attempts, DOWN, now, &mut rng);
+    for attempts in 1..=3 {
+        pacer.failed(Work::Person, attempts, DOWN, NOW, &mut rng);
     }
-    assert!(pacer.closed_until(now).is_none_or(|until| until <= now));
+    let until = pacer.closed_until(NOW).unwrap();
+    let meanwhile = NOW.after(until.since(NOW) / 2);
+    assert!(pacer.failed(Work::Person, 4, DOWN, meanwhile, &mut rng) > until, "this person tries again later");
+    assert_eq!(pacer.permit(poll(), Network::Free, Duration::ZERO, meanwhile, &mut rng), Err(until));
+    assert_eq!(pacer.permit(poll(), Network::Free, Duration::ZERO, until, &mut rng), Ok(()));
+
+    let again = pacer.failed(poll(), 1, DOWN, until, &mut rng);
+    assert_eq!(pacer.closed_until(until), Some(again), "a poll that found out that it is still down does move it");
 }
 
 #[test]
