@@ -111,6 +111,8 @@ pub struct KeyListStatus {
     pub seen_at: Option<Timestamp>,
     /// When it is asked for next.
     pub next_poll: Timestamp,
+    /// When its server wants to be asked again, where it said so and has not answered since: until then nobody can ask for it.
+    pub server_asks_for: Option<Timestamp>,
     /// Until when the newest file reaches that was applied.
     pub newest: Option<Timestamp>,
     /// Files that are still to be fetched or applied.
@@ -291,9 +293,9 @@ impl Courier {
         Ok(news)
     }
 
-    /// What is remembered of the server of a request, with the name under which it is kept.
-    fn pacer(&self, store: &Store, request: &Request) -> Result<(String, Pacer), StoreError> {
-        let name = format!("pacer {}", servers::origin(&request.url));
+    /// What is remembered of the server with this address, with the name under which it is kept.
+    fn pacer(&self, store: &Store, url: &str) -> Result<(String, Pacer), StoreError> {
+        let name = format!("pacer {}", servers::origin(url));
         let pacer = read_note(store, &name)?.unwrap_or_default();
         Ok((name, pacer))
     }

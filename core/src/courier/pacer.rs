@@ -10,6 +10,7 @@
 //!                 (from half an hour to 9 hours later, more than two periods), and at the latest with the next poll
 //! throttling      polls: refused on the device with probability max(0, (requests - K * accepts) / (requests + 1)), over about a day; an answer clears
 //!                 what was to hold polls back
+//! Retry-After     key lists are asked for no sooner, not even where a person asks for them now; a report keeps to the times between its attempts
 //! breaker         after 3 failures in a row polls wait; whatever a person waits for, or the first of them, finds out whether the server is back
 //! ```
 //!
@@ -172,6 +173,8 @@ pub struct Pacer {
     counted_ms: i64,
     failures: u32,
     closed_until_ms: Option<i64>,
+    /// The server said when it wants to be asked again, and this is when this device does.
+    asked_for_ms: Option<i64>,
 }
 
 impl Pacer {
@@ -188,6 +191,18 @@ impl Pacer {
         }
     }
 
+    /// When something is sent first that a person asks for again, whatever has failed before: now, or when the server wants to be asked again.
+    pub fn at_once(&self, now: Timestamp) -> Timestamp {
+        self.asked_for(now).unwrap_or(now)
+    }
+
+    /// When the server wants to be asked again, where that is to come. A time further away than any that is set here is one of a clock that was wrong
+    /// then.
+    pub fn asked_for(&self, now: Timestamp) -> Option<Timestamp> {
+        let at = Timestamp::from_unix_ms(self.asked_for_ms?);
+        (at > now && at.since(now) <= MAX_WAIT).then_some(at)
+    }
+
     /// Asked when something is due: `Ok` where it may go now, else when to ask again. `postponed` is how long it has been due.
     ///
     /// # Errors
@@ -200,7 +215,10 @@ impl Pacer {
         now: Timestamp,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<(), Timestamp> {
-        // The times between its attempts are all that holds back what a person waits for.
+        if let Some(at) = self.asked_for(now) {
+            return Err(at);
+        }
+        // Otherwise the times between its attempts are all that holds back what a person waits for.
         if work == Work::Person {
             return Ok(());
         }
@@ -221,7 +239,7 @@ impl Pacer {
         self.accepts += 1.0;
         // What failed before holds no poll back now: it would miss its moment because of a server that is there.
         self.requests = (self.requests + 1.0).min(POLL_THROTTLE * (self.accepts + 1.0));
-        (self.failures, self.closed_until_ms) = (0, None);
+        (self.failures, self.closed_until_ms, self.asked_for_ms) = (0, None, None);
     }
 
     /// An attempt has failed, the `attempts`-th of this work (1 for the first). Says when the next one is due.
@@ -246,6 +264,9 @@ impl Pacer {
         self.requests += 1.0;
         self.failures = self.failures.saturating_add(1);
         let at_least = retry_after.map_or(Duration::ZERO, RetryAfter::delay);
+        if !at_least.is_zero() {
+            self.asked_for_ms = Some(now.after(spread(at_least, Duration::ZERO, rng)).unix_ms());
+        }
         let again = self.again(work, attempts, at_least, now, rng);
         // A person who tries again and again must not keep polls waiting for ever: then one of them finds out.
         if self.failures >= BREAKER_FAILURES && (self.closed_until_ms.is_none() || work != Work::Person) {

@@ -147,7 +147,8 @@ impl Tracer {
     pub fn key_lists(&self) -> Result<Vec<KeyListStatus>, TracerError> {
         let connection = lock(&self.connection);
         let Some(connection) = connection.as_ref() else { return Ok(Vec::new()) };
-        self.with(|state| Ok(connection.courier.lists(state.store()?)?))
+        let now = self.clock.now();
+        self.with(|state| Ok(connection.courier.lists(state.store()?, now)?))
     }
 
     /// Asks for the key lists now, because a person waits for them, and not at this device's moment.

@@ -17,7 +17,8 @@ use crate::time::Timestamp;
 const MAX_MISSES: u32 = 6;
 
 impl Courier {
-    /// Somebody waits for the key lists: they are asked for at once, as what a person waits for.
+    /// Somebody waits for the key lists: they are asked for at once, as what a person waits for, but no sooner than a server wants to be asked again;
+    /// [`KeyListStatus::next_poll`] says when.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -25,13 +26,19 @@ impl Courier {
         self.is_awaited = true;
         for index in 0..self.servers.key_lists.len() {
             let mut state = self.list(context, index)?;
-            (state.due_ms, state.attempts) = (context.now.unix_ms(), 0);
+            let list = &self.servers.key_lists[index];
+            (state.due_ms, state.attempts) = (self.at_once(context, &list.index_url)?.unix_ms(), 0);
+            let files_due = self.at_once(context, &list.base_url)?;
             for file in &mut state.files {
-                (file.due_ms, file.attempts) = (context.now.unix_ms(), 0);
+                (file.due_ms, file.attempts) = (files_due.unix_ms(), 0);
             }
             self.keep_list(context.store, index, &state, Vec::new())?;
         }
         Ok(())
+    }
+
+    fn at_once(&self, context: &Context<'_>, url: &str) -> Result<Timestamp, StoreError> {
+        Ok(self.pacer(context.store, url)?.1.at_once(context.now))
     }
 
     /// What is due of a list: its index, or a file.
@@ -47,7 +54,7 @@ impl Courier {
         let due = Timestamp::from_unix_ms(state.due_ms);
         let Some(rest_of_index) = rest(due, context.now) else {
             let request = state.index_request(list);
-            let (name, mut pacer) = self.pacer(context.store, &request)?;
+            let (name, mut pacer) = self.pacer(context.store, &request.url)?;
             match pacer.permit(work, self.network, context.now.since(due), context.now, context.rng) {
                 Ok(()) => return Ok(Some(send(request, About::Index(index), work))),
                 Err(at) => state.due_ms = at.unix_ms(),
@@ -72,7 +79,7 @@ impl Courier {
                 return Ok(Some(Next::Match(CompleteFile { file: file_here, list, path, was_continued: !from_start })));
             }
             let request = file.request(list, &self.downloads);
-            let (name, mut pacer) = self.pacer(context.store, &request)?;
+            let (name, mut pacer) = self.pacer(context.store, &request.url)?;
             match pacer.permit(work, self.network, context.now.since(due), context.now, context.rng) {
                 Ok(()) => return Ok(Some(send(request, About::File(index, file.path.clone()), work))),
                 Err(at) => {
@@ -94,7 +101,7 @@ impl Courier {
     ) -> Result<(), StoreError> {
         let index_url = self.servers.key_lists[index].index_url.clone();
         let mut state = self.list(context, index)?;
-        let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         match answer.result {
             Ok(response) if matches!(response.status, 200 | 304) => {
                 pacer.answered(context.now);
@@ -133,7 +140,7 @@ impl Courier {
     ) -> Result<(), StoreError> {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
-        let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         let period = state.period();
         let Some(file) = state.files.iter_mut().find(|file| file.path == path) else { return Ok(()) };
         let part_here = part(&self.downloads, list, path);
@@ -220,7 +227,7 @@ impl Courier {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn lists(&self, store: &Store) -> Result<Vec<KeyListStatus>, StoreError> {
+    pub fn lists(&self, store: &Store, now: Timestamp) -> Result<Vec<KeyListStatus>, StoreError> {
         let mut lists = Vec::new();
         for list in &self.servers.key_lists {
             let Some(state) = read_note::<ListState>(store, &list_note(list))? else { continue };
@@ -229,6 +236,7 @@ impl Courier {
                 index_url: list.index_url.clone(),
                 seen_at: state.seen_ms.map(Timestamp::from_unix_ms),
                 next_poll: Timestamp::from_unix_ms(state.due_ms),
+                server_asks_for: self.pacer(store, &list.index_url)?.1.asked_for(now),
                 newest: state.newest_ms.map(Timestamp::from_unix_ms),
                 waiting: count(|state| matches!(state, FileState::Waiting { .. })),
                 done: count(|state| state == FileState::Done),

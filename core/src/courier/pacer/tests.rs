@@ -101,6 +101,25 @@ fn retry_after_is_kept_spread_and_bounded() {
 }
 
 #[test]
+fn nobody_asks_sooner_than_the_server_said_and_its_next_answer_ends_that() {
+    let (mut pacer, mut rng) = (Pacer::default(), rng());
+    let hour = Duration::from_secs(3_600);
+    pacer.failed(poll(), 1, Failure::Server(Some(RetryAfter::Delay(hour))), NOW, &mut rng);
+    let at = pacer.at_once(NOW);
+    assert!((hour..=hour * 3 / 2).contains(&at.since(NOW)), "spread, so that not all come at the same moment");
+    for work in [Work::Person, poll()] {
+        assert_eq!(pacer.permit(work, Network::Free, Duration::ZERO, NOW.after(hour / 2), &mut rng), Err(at));
+        assert_eq!(pacer.permit(work, Network::Free, Duration::ZERO, at, &mut rng), Ok(()));
+    }
+    pacer.failed(Work::Person, 1, DOWN, NOW, &mut rng);
+    assert_eq!(pacer.at_once(NOW), at, "a failure that says nothing changes nothing of it");
+    assert_eq!(pacer.at_once(at), at);
+    assert_eq!(pacer.at_once(NOW.before(hour * 100)), NOW.before(hour * 100), "it was timed by a wrong clock");
+    pacer.answered(NOW);
+    assert_eq!(pacer.at_once(NOW), NOW);
+}
+
+#[test]
 fn a_server_that_is_down_is_asked_less_and_less_and_people_still_get_through() {
     let (mut pacer, mut rng) = (Pacer::default(), rng());
     let sent = |pacer: &mut Pacer, rng: &mut ChaCha20Rng, work| {
@@ -173,6 +192,7 @@ fn no_clock_and_no_kept_number_can_stop_it() {
             counted_ms: i64::MIN,
             failures: u32::MAX,
             closed_until_ms: Some(i64::MAX),
+            asked_for_ms: Some(i64::MAX),
         };
         let _ = pacer.permit(poll(), Network::Free, Duration::ZERO, now, &mut rng);
         pacer.failed(poll(), u32::MAX, Failure::Server(Some(RetryAfter::Delay(Duration::MAX))), now, &mut rng);

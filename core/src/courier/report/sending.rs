@@ -83,7 +83,7 @@ impl Courier {
             return Ok(());
         };
         let before = status_of(&entry, &report);
-        let (name, mut pacer) = self.pacer(context.store, answer.request)?;
+        let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         let mut changes = Changes::default();
         let mut entry = entry;
         let mut failure = match &answer.result {

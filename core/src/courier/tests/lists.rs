@@ -4,7 +4,7 @@ use super::server::Fate;
 use super::*;
 
 fn status(phone: &Phone) -> KeyListStatus {
-    phone.courier().lists(&phone.store).unwrap().remove(0)
+    phone.courier().lists(&phone.store, phone.now).unwrap().remove(0)
 }
 
 fn with_files(files: &[(&str, &[u8])]) -> Server {
@@ -102,6 +102,31 @@ fn somebody_who_waits_gets_the_lists_at_once_even_after_failures() {
         }
     }
     assert_eq!(status(&phone).done, 1, "index, file and match, at once");
+}
+
+#[test]
+fn somebody_who_waits_asks_no_sooner_than_the_server_said_and_is_told_when() {
+    let mut phone = Phone::new(8);
+    let mut server = with_files(&[("1", b"good")]);
+    let mut courier = phone.courier();
+    courier.sync_now(&mut phone.context()).unwrap();
+    let Next::Send(errand) = courier.next(&mut phone.context()).unwrap() else { unreachable!() };
+    let headers = vec![("retry-after".to_string(), "3600".to_string())];
+    courier.answered(&mut phone.context(), *errand, Ok(Response { status: 503, headers, body: Vec::new() })).unwrap();
+
+    courier.sync_now(&mut phone.context()).unwrap();
+    let told = status(&phone);
+    assert!(told.next_poll >= phone.now.after(HOUR) && told.next_poll <= phone.now.after(HOUR * 3 / 2), "{told:?}");
+    assert_eq!(told.server_asks_for, Some(told.next_poll));
+    let Next::Wait(wait) = courier.next(&mut phone.context()).unwrap() else { panic!("it is asked too soon") };
+    assert!(phone.now.after(wait) <= told.next_poll);
+    phone.run(&mut server, told.next_poll.since(phone.now), |_| false);
+    assert!(status(&phone).seen_at.is_none());
+
+    phone.now = told.next_poll;
+    phone.courier().sync_now(&mut phone.context()).unwrap();
+    phone.run(&mut server, Duration::from_secs(5), |_| false);
+    assert_eq!((status(&phone).done, status(&phone).server_asks_for), (1, None));
 }
 
 #[test]

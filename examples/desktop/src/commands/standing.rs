@@ -98,6 +98,8 @@ pub(super) struct List {
     #[serde(serialize_with = "as_seconds")]
     pub(super) next_poll: Option<Timestamp>,
     #[serde(serialize_with = "as_seconds")]
+    pub(super) server_asks_for: Option<Timestamp>,
+    #[serde(serialize_with = "as_seconds")]
     pub(super) newest: Option<Timestamp>,
     pub(super) applied: usize,
     pub(super) refused: usize,
@@ -108,7 +110,16 @@ impl List {
     /// One that was never asked for.
     pub(super) fn unseen(index_url: &str) -> Self {
         let index_url = shown(index_url, LONGEST);
-        Self { index_url, seen_at: None, next_poll: None, newest: None, applied: 0, refused: 0, waiting: 0 }
+        Self {
+            index_url,
+            seen_at: None,
+            next_poll: None,
+            server_asks_for: None,
+            newest: None,
+            applied: 0,
+            refused: 0,
+            waiting: 0,
+        }
     }
 }
 
@@ -118,6 +129,7 @@ impl From<&KeyListStatus> for List {
             index_url: shown(&list.index_url, LONGEST),
             seen_at: list.seen_at,
             next_poll: Some(list.next_poll),
+            server_asks_for: list.server_asks_for,
             newest: list.newest,
             applied: list.done,
             refused: list.refused,

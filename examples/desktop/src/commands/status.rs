@@ -81,7 +81,7 @@ pub(crate) fn run(args: StatusArgs, out: &Output) -> anyhow::Result<ExitCode> {
         store::open(&path, now).advise("one store serves one `vigie` at a time; the view of `vigie run` shows how it stands")?;
     let lists = servers.map(|servers| {
         let urls: Vec<_> = servers.key_lists.iter().map(|list| list.index_url.clone()).collect();
-        let known = servers::courier(servers, &path).lists(&store)?;
+        let known = servers::courier(servers, &path).lists(&store, now)?;
         Ok::<_, vigie::store::StoreError>(urls.iter().map(|url| list(url, &known)).collect())
     });
     let answer = (|| {

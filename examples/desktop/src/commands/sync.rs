@@ -187,6 +187,11 @@ fn write(to: &mut impl Write, given: &[Given], reports: &[Report], assessment: &
     for Given { was_reached, newly_applied, newly_refused, list } in given {
         write!(to, "{}: ", list.index_url)?;
         if !was_reached {
+            if let Some(at) = list.server_asks_for {
+                let at = super::standing::second(at);
+                writeln!(to, "{BAD}not reached{BAD:#}; its server wants to be left alone until {at}, and is not asked before")?;
+                continue;
+            }
             let again = list.next_poll.map(super::standing::second).unwrap_or_default();
             writeln!(to, "{BAD}not reached{BAD:#}; it is asked again by the next vigie sync, or by vigie run at {again}")?;
             continue;

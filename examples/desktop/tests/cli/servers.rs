@@ -40,7 +40,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers each path with a status and a body.
+    /// Answers each path with a status and a body; 503 says to come again in an hour.
     fn start(answer: impl Fn(&Asked) -> (u16, Vec<u8>) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (asked, ends) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::<AtomicBool>::default());
@@ -56,7 +56,9 @@ impl Server {
                     let request = read(&stream);
                     let (status, body) = answer(&request);
                     asked.lock().unwrap().push(request);
-                    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                    let again = if status == 503 { "retry-after: 3600\r\n" } else { "" };
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status} X\r\n{again}content-length: {length}\r\nconnection: close\r\n\r\n");
                     // Whoever asked may have gone.
                     let _ = stream.write_all(&[head.into_bytes(), body].concat());
                 }
@@ -345,6 +347,22 @@ fn a_sync_applies_what_is_listed_warns_and_asks_for_nothing_twice() {
     let (code, status) = other.answer("status --store store.db --server client.json");
     assert_eq!((code, &status["alerts"][0]["risk_level"], &status["encounters"]), (Some(0), &"high".into(), &8.into()));
     assert_eq!(status["lists"][0]["applied"], 1);
+}
+
+#[test]
+fn a_server_that_wants_to_be_left_alone_is_and_a_sync_says_until_when() {
+    let desk = Desk::new();
+    desk.traced_store();
+    let server = Server::start(|_| (503, Vec::new()));
+    desk.servers_at(server.address);
+    for _ in 0..2 {
+        let ran = desk.run("sync --store own.db --server client.json");
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stdout.contains("not reached; its server wants to be left alone until 20"), "{}", ran.stdout);
+    }
+    let (_, answer) = desk.answer("sync --store own.db --server client.json");
+    assert_eq!(answer["lists"][0]["server_asks_for"], answer["lists"][0]["next_poll"]);
+    assert_eq!(server.paths(), [("/index.txt".to_owned(), false)]);
 }
 
 #[test]

@@ -65,8 +65,8 @@ in any. Fields in [] may be null.
                       [seconds_to_next_identifier], devices (each as in device_appeared),
                       encounters_today, encounters, own_keys, key_files_matched,
                       key_files_refused, key_lists (each with index_url, [seen_at], [next_poll],
-                      [newest], applied, refused, waiting), reports (each as in
-                      report_changed), risk_level
+                      [server_asks_for], [newest], applied, refused, waiting), reports (each as
+                      in report_changed), risk_level
   stopping            what was heard is being written
   stopped             encounters_today, encounters, own_keys, store; the last line, when all is
                       written";
