@@ -1,10 +1,10 @@
 //! Servers: what the courier says is to be sent is sent from here, and what comes back is kept and matched.
 //!
-//! The state is held only while something is decided, never while a server is waited for: tracing does not notice.
+//! State and courier are held only while something is decided, never while a server is waited for: neither tracing nor who asks how it stands notices.
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Event, FileStatus, Tracer, TracerError, lock};
@@ -19,17 +19,18 @@ use crate::store::StoreError;
 /// Between two looks where nobody is connected to a server, and where the store fails.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The courier, and what carries its requests.
+/// The courier, and what carries its requests. An answer goes to the courier that asked, also where the tracer is connected to others by then.
 pub(super) struct Connection {
-    courier: Courier,
-    transport: Box<dyn Transport>,
+    courier: Mutex<Courier>,
+    transport: Mutex<Box<dyn Transport>>,
 }
 
 impl Tracer {
     /// From now on reports are sent to these servers and key files are fetched from them, with each [`correspond`](Self::correspond). `downloads` is a
     /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config) vouch for them.
     pub fn connect(&self, servers: Servers, transport: Box<dyn Transport>, downloads: PathBuf) {
-        *lock(&self.connection) = Some(Connection { courier: Courier::new(servers, downloads), transport });
+        let (courier, transport) = (Mutex::new(Courier::new(servers, downloads)), Mutex::new(transport));
+        *lock(&self.connection) = Some(Arc::new(Connection { courier, transport }));
         self.wake_correspondence();
     }
 
@@ -39,23 +40,28 @@ impl Tracer {
     /// # Errors
     /// [`TracerError::Store`]; what was to be done is done with the next call.
     pub fn correspond(&self) -> Result<Duration, TracerError> {
-        let mut connection = lock(&self.connection);
-        let Some(Connection { courier, transport }) = connection.as_mut() else { return Ok(IDLE) };
+        let _one_at_a_time = lock(&self.corresponding);
+        let Some(connection) = self.connection() else { return Ok(IDLE) };
         let now = self.clock.now();
-        let (next, life) = self.with(|state| Ok((courier.next(&mut state.context(now)?)?, state.life)))?;
+        let (next, life) = {
+            let mut courier = lock(&connection.courier);
+            self.with(|state| Ok((courier.next(&mut state.context(now)?)?, state.life)))?
+        };
         let news = match next {
             Next::Wait(wait) => return Ok(wait),
             Next::Send(errand) => {
                 self.waits_for_server.store(true, Ordering::Release);
-                let result = transport.exchange(&errand.request);
+                let result = lock(&connection.transport).exchange(&errand.request);
                 self.waits_for_server.store(false, Ordering::Release);
                 if let Err(error) = &result {
                     tracing::debug!(%error, "a server was not reached");
                 }
+                let mut courier = lock(&connection.courier);
                 self.keep_in(life, |context| courier.answered(context, *errand, result))?
             }
             Next::Match(file) => {
                 let matched = self.match_download(&file)?;
+                let mut courier = lock(&connection.courier);
                 self.keep_in(life, |context| courier.matched(context, &file, matched))?
             }
         };
@@ -140,15 +146,15 @@ impl Tracer {
         self.with(|state| Ok(courier::reports(state.store()?)?))
     }
 
-    /// How the key lists stand; empty where no server is [connected](Self::connect). Waits while a request is under way.
+    /// How the key lists stand; empty where no server is [connected](Self::connect).
     ///
     /// # Errors
     /// [`TracerError::Store`].
     pub fn key_lists(&self) -> Result<Vec<KeyListStatus>, TracerError> {
-        let connection = lock(&self.connection);
-        let Some(connection) = connection.as_ref() else { return Ok(Vec::new()) };
+        let Some(connection) = self.connection() else { return Ok(Vec::new()) };
         let now = self.clock.now();
-        self.with(|state| Ok(connection.courier.lists(state.store()?, now)?))
+        let courier = lock(&connection.courier);
+        self.with(|state| Ok(courier.lists(state.store()?, now)?))
     }
 
     /// Asks for the key lists now, because a person waits for them, and not at this device's moment.
@@ -156,20 +162,24 @@ impl Tracer {
     /// # Errors
     /// [`TracerError::Store`].
     pub fn sync_now(&self) -> Result<(), TracerError> {
-        let mut connection = lock(&self.connection);
-        let Some(Connection { courier, .. }) = connection.as_mut() else { return Ok(()) };
+        let Some(connection) = self.connection() else { return Ok(()) };
         let now = self.clock.now();
+        let mut courier = lock(&connection.courier);
         self.with(|state| Ok(courier.sync_now(&mut state.context(now)?)?))?;
-        drop(connection);
+        drop(courier);
         self.wake_correspondence();
         Ok(())
     }
 
     /// What the network costs the user from now on; see [`Network`].
     pub fn set_network(&self, network: Network) {
-        if let Some(connection) = lock(&self.connection).as_mut() {
-            connection.courier.set_network(network);
+        if let Some(connection) = self.connection() {
+            lock(&connection.courier).set_network(network);
         }
+    }
+
+    fn connection(&self) -> Option<Arc<Connection>> {
+        lock(&self.connection).clone()
     }
 
     /// Ends [`sleep_until_correspondence`](Self::sleep_until_correspondence) at once.

@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand_core::CryptoRng;
@@ -95,8 +95,10 @@ pub struct Tracer {
     /// Something is due earlier than the driver thought.
     awake: Mutex<bool>,
     woken: Condvar,
-    /// Where there are servers. Held for the length of a request: one at a time.
-    connection: Mutex<Option<Connection>>,
+    /// Where there are servers.
+    connection: Mutex<Option<Arc<Connection>>>,
+    /// Held for the length of a request: one at a time.
+    corresponding: Mutex<()>,
     /// A request is on its way, and its answer may take a minute.
     waits_for_server: AtomicBool,
     /// Something is due earlier with servers than the driver thought.
@@ -176,6 +178,7 @@ impl Tracer {
             awake: Mutex::new(false),
             woken: Condvar::new(),
             connection: Mutex::new(None),
+            corresponding: Mutex::new(()),
             waits_for_server: AtomicBool::new(false),
             writes: Mutex::new(false),
             to_write: Condvar::new(),

@@ -1,5 +1,6 @@
 mod check;
 mod erasure;
+mod servers;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
