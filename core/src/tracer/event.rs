@@ -1,8 +1,10 @@
-//! What an app is told.
+//! What an app is told, and how it takes it.
 
 use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::Duration;
 
-use super::Tracing;
+use super::{Tracer, Tracing, lock};
 use crate::courier::News;
 use crate::exposure::Alert;
 use crate::radio::RadioError;
@@ -46,7 +48,33 @@ pub enum Event {
     Erased,
 }
 
-pub(super) fn push(events: &mut VecDeque<Event>, event: Event) {
+impl Tracer {
+    /// The oldest event that was not taken yet.
+    pub fn next_event(&self) -> Option<Event> {
+        self.wait_event(Duration::ZERO)
+    }
+
+    /// Waits for an event, at most `timeout`.
+    pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
+        let events = lock(&self.events);
+        let (mut events, _) =
+            self.told.wait_timeout_while(events, timeout, |events| events.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        let event = events.pop_front();
+        drop(events);
+        if matches!(event, Some(Event::StoreRecovered { .. })) {
+            // Where this fails, it is told once more after the next start.
+            let _ = self.with(|state| Ok(state.store()?.forget_recovery()?));
+        }
+        event
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        push(&mut lock(&self.events), event);
+        self.told.notify_all();
+    }
+}
+
+fn push(events: &mut VecDeque<Event>, event: Event) {
     if events.len() >= MAX_WAITING {
         events.pop_front();
     }

@@ -326,25 +326,6 @@ impl Tracer {
         self.with(|state| state.status(now, monotonic))
     }
 
-    /// The oldest event that was not taken yet.
-    pub fn next_event(&self) -> Option<Event> {
-        self.wait_event(Duration::ZERO)
-    }
-
-    /// Waits for an event, at most `timeout`.
-    pub fn wait_event(&self, timeout: Duration) -> Option<Event> {
-        let events = lock(&self.events);
-        let (mut events, _) =
-            self.told.wait_timeout_while(events, timeout, |events| events.is_empty()).unwrap_or_else(PoisonError::into_inner);
-        let event = events.pop_front();
-        drop(events);
-        if matches!(event, Some(Event::StoreRecovered { .. })) {
-            // Where this fails, it is told once more after the next start.
-            let _ = self.with(|state| Ok(state.store()?.forget_recovery()?));
-        }
-        event
-    }
-
     fn switch(&self, from: &[Tracing], to: Tracing) -> Result<(), TracerError> {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -390,11 +371,6 @@ impl Tracer {
         if let Err(error) = self.lock().halt(now) {
             tracing::warn!(%error, "the last encounters could not be kept");
         }
-    }
-
-    fn tell(&self, event: Event) {
-        event::push(&mut lock(&self.events), event);
-        self.told.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

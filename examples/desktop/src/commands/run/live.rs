@@ -185,7 +185,7 @@ fn failed(error: TracerError) -> News {
     News::StoreFailed(Notice::because(error))
 }
 
-/// Looks how reports and key lists stand. Asked while a request is under way, the tracer says it after the answer.
+/// Looks how reports and key lists stand.
 struct Lists {
     tracer: Weak<Tracer>,
     ends: Arc<AtomicBool>,
