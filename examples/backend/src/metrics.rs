@@ -23,6 +23,12 @@ impl Stepped {
         self.add(1);
     }
 
+    /// As it is shown.
+    pub fn shown(&self) -> u64 {
+        let count = self.0.load(Ordering::Relaxed);
+        count - count % STEP
+    }
+
     /// `n` more.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -35,8 +41,7 @@ impl TypedMetric for Stepped {
 
 impl EncodeMetric for Stepped {
     fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
-        let count = self.0.load(Ordering::Relaxed);
-        encoder.encode_counter::<NoLabelSet, _, u64>(&(count - count % STEP), None)
+        encoder.encode_counter::<NoLabelSet, _, u64>(&self.shown(), None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -51,6 +56,11 @@ pub struct Call {
     pub call: &'static str,
     /// `answered`, `refused`, `failed` or `decoy`.
     pub end: &'static str,
+}
+
+impl Call {
+    /// All calls.
+    pub const NAMES: [&'static str; 7] = ["verify", "certificate", "publish", "sign_up", "correct", "withdraw", "status"];
 }
 
 /// All of them.
@@ -93,6 +103,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// So many calls of this name ended so, as it is shown.
+    pub fn ended(&self, call: &'static str, end: &'static str) -> u64 {
+        self.calls.get_or_create(&Call { call, end }).shown()
+    }
+
+    /// So many calls of all names ended so, as it is shown.
+    pub fn all_ended(&self, end: &'static str) -> u64 {
+        Call::NAMES.iter().map(|call| self.ended(call, end)).sum()
+    }
+
     /// In the text format of OpenMetrics.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
 use crate::files::{Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Decoys, Limits};
+use crate::http::{self, App, Conflicts, Decoys, Limits};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
@@ -122,6 +122,7 @@ impl Server {
             waitlist: opened.waitlist,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
+            conflicts: Conflicts::default(),
             decoys: Decoys::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             sender_time: config.sender_time,

@@ -5,6 +5,7 @@
 mod certificate;
 mod export;
 mod issue;
+mod operations;
 mod publish;
 mod retention;
 mod verify;
@@ -23,6 +24,7 @@ use crate::keys::Secrets;
 pub use certificate::certificate;
 pub use export::{Batch, Published, index, listed, load_unwritten, load_written, mark_written, plan};
 pub use issue::{Issue, Issued, issue};
+pub use operations::{Operations, conflicts, operations};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;

@@ -129,7 +129,7 @@ pub fn receive(
 }
 
 /// The last place that was given.
-fn last_place(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
+pub(crate) fn last_place(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
     let rows = transaction.query("SELECT number FROM setting WHERE name = $1", &[LAST_PLACE.into()])?;
     if let Some(row) = rows.first() {
         return Ok(row.integer(0)?.unsigned_abs());
