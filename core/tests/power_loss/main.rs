@@ -117,7 +117,9 @@ fn take_step(store: &mut Store, step: u64) -> Result<(), StoreError> {
         5 if step % 16 == 13 => {
             let mut changed = store.outbox()?;
             for entry in &mut changed {
-                (entry.attempts, entry.content) = (entry.attempts + 1, some_operation(step, rng).content);
+                let content = some_operation(step, rng).content;
+                // A sign-up's date is renewed with each attempt.
+                (entry.made_at, entry.attempts, entry.content) = (now, entry.attempts + 1, content);
             }
             let dropped = if changed.len() > 3 { vec![changed[0].id] } else { Vec::new() };
             let notes = vec![("note".to_string(), vec![step as u8; 900])];
