@@ -1,13 +1,13 @@
-//! Everything that talks to a server: reports of a diagnosis, key lists, decoys, and when any of it is sent.
+//! Everything that talks to a server: reports of a diagnosis, key lists, decoys, the waiting list, and when any of it is sent.
 //!
 //! A [`Courier`] is a state machine without input and output. It says what is to be sent next, and takes the answer; the store, the time and the random
 //! source are arguments, and who calls it holds the store only while it decides, never while it waits for a server:
 //!
 //! ```text
-//! report, decoy  --> store: outbox ---+
-//! index, files   --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
-//!                                     |
-//!                              Pacer: when
+//! report, decoy, sign-up --> store: outbox ---+
+//! index, files           --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
+//!                                             |
+//!                                      Pacer: when
 //! ```
 //!
 //! - What is to be sent is durable before its first byte leaves, with everything that is needed to send it again, and goes when its answer is durable.
@@ -18,6 +18,7 @@
 
 mod code;
 mod key_list;
+mod outbox;
 pub mod pacer;
 mod report;
 mod servers;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{OutboxEntry, Store, StoreError};
 use crate::time::Timestamp;
 use pacer::{Failure, MAX_WAIT, Network, Pacer, Work};
+use waitlist::{SignUpId, SignUpStatus};
 
 pub use code::{CodeError, VerificationCode};
 #[cfg(feature = "http")]
@@ -155,6 +157,13 @@ pub enum News {
         /// Seconds that this device is ahead; negative where it is behind.
         ahead_s: i64,
     },
+    /// A sign-up stands otherwise than before.
+    SignUp(SignUpStatus),
+    /// A receipt was given for a sign-up that does not vouch for it, or was not signed by the authority. It is not believed, and tried again. Told once.
+    ReceiptNotBelieved {
+        /// The sign-up.
+        id: SignUpId,
+    },
 }
 
 /// What is to be done next.
@@ -199,6 +208,8 @@ struct Answer<'a> {
 #[derive(Debug)]
 enum About {
     Report(OutboxEntry),
+    SignUp(OutboxEntry),
+    SignUpStatus(SignUpId),
     Index(usize),
     File(usize, String),
 }
@@ -255,7 +266,10 @@ impl Courier {
     pub fn next(&mut self, context: &mut Context<'_>) -> Result<Next, StoreError> {
         let mut wait = LONGEST_WAIT;
         self.make_decoys(context, &mut wait)?;
-        if let Some(next) = self.next_report(context, &mut wait)? {
+        if let Some(next) = self.next_operation(context, &mut wait)? {
+            return Ok(next);
+        }
+        if let Some(next) = self.next_question(context, &mut wait)? {
             return Ok(next);
         }
         for index in 0..self.servers.key_lists.len() {
@@ -287,6 +301,8 @@ impl Courier {
         let answer = Answer { request: &errand.request, result, work: errand.work, ahead_s };
         match errand.about {
             About::Report(entry) => self.report_answered(context, entry, answer, &mut news)?,
+            About::SignUp(entry) => self.sign_up_answered(context, entry, answer, &mut news)?,
+            About::SignUpStatus(id) => self.question_answered(context, id, answer, &mut news)?,
             About::Index(index) => self.index_answered(context, index, answer, &mut news)?,
             About::File(index, path) => self.file_answered(context, index, &path, answer, &mut news)?,
         }

@@ -2,6 +2,7 @@ mod decoys;
 mod lists;
 mod reports;
 mod server;
+mod sign_ups;
 
 use std::path::Path;
 use std::time::Duration;
