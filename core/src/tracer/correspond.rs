@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The courier, and what carries its requests. An answer goes to the courier that asked, also where the tracer is connected to others by then.
 pub(super) struct Connection {
-    courier: Mutex<Courier>,
+    pub(super) courier: Mutex<Courier>,
     transport: Mutex<Box<dyn Transport>>,
 }
 
@@ -178,7 +178,7 @@ impl Tracer {
         }
     }
 
-    fn connection(&self) -> Option<Arc<Connection>> {
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         lock(&self.connection).clone()
     }
 

@@ -15,6 +15,7 @@ mod correspond;
 mod driver;
 mod event;
 mod session;
+mod sign_ups;
 #[cfg(feature = "sim")]
 pub mod simulation;
 mod state;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use crate::courier::ReportId;
+use crate::courier::waitlist::SignUpError;
 use crate::diagnosis::PublicKey;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
@@ -64,6 +66,9 @@ pub enum TracerError {
         /// That report.
         id: ReportId,
     },
+    /// A sign-up for the waiting list cannot be made or changed.
+    #[error(transparent)]
+    SignUp(SignUpError),
     /// The thread that drives the tracer could not be started.
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),

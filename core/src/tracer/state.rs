@@ -7,6 +7,7 @@ use rand_core::CryptoRng;
 use super::session::{Session, Step};
 use super::{Event, Status, TracerError, Tracing};
 use crate::courier::Context;
+use crate::courier::waitlist::renew_sign_ups;
 use crate::encounters::Encounter;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
@@ -89,6 +90,7 @@ impl State {
         store.finish_erasure()?;
         if is_due {
             if trusts_age {
+                renew_sign_ups(store, now)?;
                 store.erase_expired(now)?;
             }
             self.erase_due = monotonic + ERASURE_PERIOD;
