@@ -121,7 +121,7 @@ pub(crate) fn run(args: RunArgs, is_verbose: bool, out: &Output) -> anyhow::Resu
     }
     let servers = args.servers.load()?;
     config.authority_keys.extend(servers.iter().flat_map(|servers| servers.authority_keys()));
-    let store = store_path(args.store.as_deref())?;
+    let store = store::path_to_make(args.store.as_deref())?;
 
     let ending = Ending::listen()?;
     let radio = open_radio(&args)?;
@@ -207,28 +207,6 @@ impl RunArgs {
             () => Shown::View,
         }
     }
-}
-
-/// The store that was named, or that of the user, whose folder is made.
-fn store_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(path.to_path_buf());
-    }
-    let path = store::default_path()?;
-    let folder = path.parent().unwrap_or(&path);
-    make_private(folder)
-        .with_context(|| format!("{} cannot be made", folder.display()))
-        .advise("look at who may write there, or name a store: --store DB")?;
-    Ok(path)
-}
-
-/// Makes a folder for its owner alone, with all that is missing above it.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 #[cfg(feature = "ble")]
