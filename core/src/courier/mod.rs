@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! report, decoy  --> store: outbox ---+
-//! index, files   --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
+//! index, files,
+//! bulletin       --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
 //!                                     |
 //!                              Pacer: when
 //! ```
@@ -16,6 +17,7 @@
 //!
 //! Interfaces: [`wire`]. Pacing: [`pacer`]. What carries it: [`Transport`].
 
+pub mod bulletin;
 mod code;
 mod key_list;
 pub mod pacer;
@@ -37,13 +39,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{OutboxEntry, Store, StoreError};
 use crate::time::Timestamp;
+use bulletin::{BulletinError, Fetched};
 use pacer::{Failure, MAX_WAIT, Network, Pacer, Work};
 
 pub use code::{CodeError, VerificationCode};
 #[cfg(feature = "http")]
 pub use http::{HttpClient, HttpError};
 pub use report::{Refusal, ReportDetails, make_report, report_again, reports, withdraw_report};
-pub use servers::{KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError};
+pub use servers::{BulletinServer, KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError};
 pub use transport::{Destination, KEPT_HEADERS, Request, Response, TIMEOUT, Transport, TransportError};
 
 /// The longest time between two looks at what is due.
@@ -147,6 +150,16 @@ pub enum News {
         /// The file, as the index names it.
         path: String,
     },
+    /// There is a new bulletin, with this serial number.
+    Bulletin {
+        /// The serial number.
+        serial: u64,
+    },
+    /// What came in the place of a bulletin is refused; the one that was kept stays.
+    BulletinRefused {
+        /// Why.
+        reason: BulletinError,
+    },
     /// The clock of this device differs from a server's. It is never set by this, and no key changes its day.
     ClockDiffers {
         /// Seconds that this device is ahead; negative where it is behind.
@@ -198,6 +211,7 @@ enum About {
     Report(OutboxEntry),
     Index(usize),
     File(usize, String),
+    Bulletin,
 }
 
 /// A key file that was fetched.
@@ -232,12 +246,14 @@ pub struct Courier {
     is_awaited: bool,
     /// The difference of the clocks that was told last.
     clock_told: Option<i64>,
+    bulletin: Fetched,
 }
 
 impl Courier {
     /// A courier for these servers. `downloads` is a folder of its own, made where it is missing, for files while they are fetched.
     pub fn new(servers: Servers, downloads: PathBuf) -> Self {
-        Self { servers, downloads, network: Network::default(), is_awaited: false, clock_told: None }
+        let (network, bulletin) = (Network::default(), Fetched::default());
+        Self { servers, downloads, network, is_awaited: false, clock_told: None, bulletin }
     }
 
     /// What the network costs the user now.
@@ -255,12 +271,15 @@ impl Courier {
         if let Some(next) = self.next_report(context, &mut wait)? {
             return Ok(next);
         }
+        if let Some(next) = self.next_bulletin(context, &mut wait)? {
+            return Ok(next);
+        }
         for index in 0..self.servers.key_lists.len() {
             if let Some(next) = self.next_of_list(context, index, &mut wait)? {
                 return Ok(next);
             }
         }
-        self.is_awaited = false;
+        (self.is_awaited, self.bulletin.is_awaited) = (false, false);
         Ok(Next::Wait(wait))
     }
 
@@ -286,6 +305,7 @@ impl Courier {
             About::Report(entry) => self.report_answered(context, entry, answer, &mut news)?,
             About::Index(index) => self.index_answered(context, index, answer, &mut news)?,
             About::File(index, path) => self.file_answered(context, index, &path, answer, &mut news)?,
+            About::Bulletin => self.bulletin_answered(context, answer, &mut news)?,
         }
         Ok(news)
     }
