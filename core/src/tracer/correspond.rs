@@ -21,15 +21,20 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The courier, and what carries its requests.
 pub(super) struct Connection {
-    courier: Courier,
+    pub(super) courier: Courier,
     transport: Box<dyn Transport>,
+    /// Of the state when the courier last looked: where everything was erased since, it has to forget, too.
+    life: u64,
 }
 
 impl Tracer {
     /// From now on reports are sent to these servers and key files are fetched from them, with each [`correspond`](Self::correspond). `downloads` is a
     /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config) vouch for them.
     pub fn connect(&self, servers: Servers, transport: Box<dyn Transport>, downloads: PathBuf) {
-        *lock(&self.connection) = Some(Connection { courier: Courier::new(servers, downloads), transport });
+        let (mut courier, life) = (Courier::new(servers, downloads), self.lock().life);
+        // Where the store fails, it is tried again with each answer.
+        let _ = self.take_bulletin(&mut courier, life);
+        *lock(&self.connection) = Some(Connection { courier, transport, life });
         self.wake_correspondence();
     }
 
@@ -40,9 +45,14 @@ impl Tracer {
     /// [`TracerError::Store`]; what was to be done is done with the next call.
     pub fn correspond(&self) -> Result<Duration, TracerError> {
         let mut connection = lock(&self.connection);
-        let Some(Connection { courier, transport }) = connection.as_mut() else { return Ok(IDLE) };
+        let Some(Connection { courier, transport, life: known }) = connection.as_mut() else { return Ok(IDLE) };
         let now = self.clock.now();
-        let (next, life) = self.with(|state| Ok((courier.next(&mut state.context(now)?)?, state.life)))?;
+        let (next, life) = self.with(|state| {
+            if std::mem::replace(known, state.life) != state.life {
+                courier.forget_bulletin();
+            }
+            Ok((courier.next(&mut state.context(now)?)?, state.life))
+        })?;
         let news = match next {
             Next::Wait(wait) => return Ok(wait),
             Next::Send(errand) => {
@@ -52,7 +62,9 @@ impl Tracer {
                 if let Err(error) = &result {
                     tracing::debug!(%error, "a server was not reached");
                 }
-                self.keep_in(life, |context| courier.answered(context, *errand, result))?
+                let news = self.keep_in(life, |context| courier.answered(context, *errand, result))?;
+                self.take_bulletin(courier, life)?;
+                news
             }
             Next::Match(file) => {
                 let matched = self.match_download(&file)?;

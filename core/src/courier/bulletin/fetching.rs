@@ -74,6 +74,11 @@ impl Courier {
         Ok(self.bulletin.kept.as_ref())
     }
 
+    /// Everything was erased: what is held in memory goes, too.
+    pub(crate) fn forget_bulletin(&mut self) {
+        self.bulletin = Fetched::default();
+    }
+
     /// Somebody waits for the bulletin: it is asked for at once.
     ///
     /// # Errors
