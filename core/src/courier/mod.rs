@@ -293,6 +293,8 @@ impl Courier {
         errand: Errand,
         result: Result<Response, TransportError>,
     ) -> Result<Vec<News>, StoreError> {
+        // It spaces the polls.
+        self.bulletin(context.store)?;
         let mut news = Vec::new();
         let date = result.as_ref().ok().and_then(Response::date);
         let ahead_s = date.map_or(0, |date| context.now.unix_s().saturating_sub(date.unix_s()));

@@ -225,7 +225,10 @@ impl Figure {
         self.title.values().try_for_each(|title| line("figures.title", title, MAX_TITLE))?;
         at_most("figures.values", self.values.len(), MAX_VALUES)?;
         if self.values.windows(2).any(|pair| pair[0].date >= pair[1].date) {
-            return implausible("figures.values", format!("of {} are not in the order of their days, or have one twice", self.name));
+            return implausible(
+                "figures.values",
+                format!("of {} are not in the order of their days, or have one twice", self.name),
+            );
         }
         if self.values.iter().any(|value| !value.value.is_finite()) {
             return implausible("figures.values", format!("of {} are not all numbers", self.name));
@@ -368,7 +371,8 @@ fn paragraphs(member: &'static str, text: &str) -> Result<(), BulletinError> {
 fn languages<T>(member: &'static str, texts: &BTreeMap<String, T>) -> Result<(), BulletinError> {
     at_most(member, texts.len(), MAX_LANGUAGES)?;
     let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let is_tag = |tag: &&String| tag.starts_with(|c: char| c.is_ascii_alphabetic()) && tag.split('-').all(is_part) && tag.len() <= 35;
+    let is_tag =
+        |tag: &&String| tag.starts_with(|c: char| c.is_ascii_alphabetic()) && tag.split('-').all(is_part) && tag.len() <= 35;
     if texts.keys().all(|tag| is_tag(&tag)) {
         return Ok(());
     }

@@ -110,7 +110,8 @@ impl Worker {
     /// Makes a link, and uses it until it breaks. Breaks off where nobody commands any more.
     async fn serve(&mut self, first: Command) -> ControlFlow<()> {
         self.services.follow(&first);
-        if let Command::Rest(answer) | Command::Silence(answer) | Command::Hear(_, answer) | Command::SendUnder(_, answer) = first {
+        if let Command::Rest(answer) | Command::Silence(answer) | Command::Hear(_, answer) | Command::SendUnder(_, answer) = first
+        {
             let _ = answer.send(Ok(()));
             return ControlFlow::Continue(());
         }
