@@ -13,6 +13,9 @@ use object_store::{Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, Pu
 /// The list of files.
 pub const INDEX: &str = "index.txt";
 
+/// The bulletin.
+pub const BULLETIN: &str = "bulletin.txt";
+
 /// The longest index that is read back, in bytes: 40,000 files.
 const MAX_INDEX: u64 = 1 << 20;
 
@@ -99,6 +102,23 @@ impl Files {
         let options = self.options(PutMode::Overwrite, "text/plain", CACHE_INDEX);
         self.store.put_opts(&name, PutPayload::from(text.to_owned()), options).await?;
         Ok(true)
+    }
+
+    /// Writes the bulletin, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails.
+    pub async fn put_bulletin(&self, file: Vec<u8>) -> Result<(), Error> {
+        let options = self.options(PutMode::Overwrite, "text/plain", CACHE_INDEX);
+        self.store.put_opts(&Name::from(BULLETIN), PutPayload::from(file), options).await.map(drop)
+    }
+
+    /// The bulletin that is published.
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails.
+    pub async fn bulletin(&self) -> Result<Option<Bytes>, Error> {
+        self.read_index(&Name::from(BULLETIN)).await
     }
 
     async fn read_index(&self, name: &Name) -> Result<Option<Bytes>, Error> {

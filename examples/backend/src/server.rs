@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -20,7 +21,7 @@ use vigie::time::Clock;
 use crate::batches::{PublishError, Publisher};
 use crate::config::Config;
 use crate::database::{Database, Postgres, Sqlite};
-use crate::files::{Files, INDEX};
+use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
 use crate::http::{self, App, Decoys, Limits};
 use crate::keys::Secrets;
@@ -56,6 +57,18 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
     Ok(Opened { secrets, database })
 }
 
+/// Where published files lie.
+///
+/// # Errors
+/// Where folder or bucket cannot be used.
+pub fn open_files(config: &Config) -> anyhow::Result<Files> {
+    let folder = config.data.join("public");
+    match &config.bucket {
+        Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used"),
+        None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display())),
+    }
+}
+
 /// A source of randomness, seeded by the operating system.
 ///
 /// # Errors
@@ -87,10 +100,7 @@ impl Server {
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
         let folder = config.data.join("public");
-        let files = match &config.bucket {
-            Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
-            None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
-        };
+        let files = open_files(&config)?;
         let client_json = client_json(&config, public_address, &opened.secrets)?;
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -181,6 +191,20 @@ struct ClientJson<'a> {
     health_authority_id: &'a str,
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
+    bulletin: Bulletin<'a>,
+}
+
+#[derive(Serialize)]
+struct Bulletin<'a> {
+    url: String,
+    region: &'a str,
+    keys: Vec<BulletinKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct BulletinKey<'a> {
+    key_id: &'a str,
+    public_key: String,
 }
 
 #[derive(Serialize)]
@@ -215,6 +239,15 @@ fn client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow
                 pem: pem(&key.public_key().to_string()),
             })
             .collect(),
+        bulletin: Bulletin {
+            url: format!("{files_url}/{BULLETIN}"),
+            region: &config.policy.region,
+            keys: secrets
+                .bulletins
+                .announced()
+                .map(|(key_id, key)| BulletinKey { key_id, public_key: BASE64_STANDARD.encode(key.public_key()) })
+                .collect(),
+        },
     };
     Ok(serde_json::to_vec_pretty(&client)?)
 }

@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod bulletin;
 mod decoys;
 mod instances;
 mod phone;
@@ -41,6 +42,7 @@ async fn everything(place: &Place) {
     bad_input::certificates_that_others_made_are_refused(place).await;
     bad_input::keys_that_cannot_be_are_dropped(place).await;
     bad_input::only_wrong_codes_count_and_a_right_one_passes(place).await;
+    bulletin::what_is_published_reaches_a_phone_and_what_has_not_changed_is_not_sent_again(place).await;
     story::one_reports_and_the_other_is_warned(place).await;
     story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }
