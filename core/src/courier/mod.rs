@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! report, decoy, sign-up --> store: outbox ---+
-//! index, files           --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
+//! index, files, bulletin --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
 //!                                             |
 //!                                      Pacer: when
 //! ```
@@ -16,6 +16,7 @@
 //!
 //! Interfaces: [`wire`]. Pacing: [`pacer`]. What carries it: [`Transport`].
 
+pub mod bulletin;
 mod code;
 mod key_list;
 mod outbox;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{OutboxEntry, Store, StoreError};
 use crate::time::Timestamp;
+use bulletin::{BulletinError, Fetched};
 use pacer::{Failure, MAX_WAIT, Network, Pacer, Work};
 use waitlist::{SignUpId, SignUpStatus};
 
@@ -46,7 +48,7 @@ pub use code::{CodeError, VerificationCode};
 #[cfg(feature = "http")]
 pub use http::{HttpClient, HttpError};
 pub use report::{Refusal, ReportDetails, make_report, report_again, reports, withdraw_report};
-pub use servers::{KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistKey, WaitlistServer};
+pub use servers::{BulletinServer, KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistKey, WaitlistServer};
 pub use transport::{Destination, KEPT_HEADERS, Request, Response, TIMEOUT, Transport, TransportError};
 
 /// The longest time between two looks at what is due.
@@ -152,6 +154,16 @@ pub enum News {
         /// The file, as the index names it.
         path: String,
     },
+    /// There is a new bulletin, with this serial number.
+    Bulletin {
+        /// The serial number.
+        serial: u64,
+    },
+    /// What came in the place of a bulletin is refused; the one that was kept stays.
+    BulletinRefused {
+        /// Why.
+        reason: BulletinError,
+    },
     /// The clock of this device differs from a server's. It is never set by this, and no key changes its day.
     ClockDiffers {
         /// Seconds that this device is ahead; negative where it is behind.
@@ -212,6 +224,7 @@ enum About {
     SignUpStatus(SignUpId),
     Index(usize),
     File(usize, String),
+    Bulletin,
 }
 
 /// A key file that was fetched.
@@ -246,12 +259,14 @@ pub struct Courier {
     is_awaited: bool,
     /// The difference of the clocks that was told last.
     clock_told: Option<i64>,
+    bulletin: Fetched,
 }
 
 impl Courier {
     /// A courier for these servers. `downloads` is a folder of its own, made where it is missing, for files while they are fetched.
     pub fn new(servers: Servers, downloads: PathBuf) -> Self {
-        Self { servers, downloads, network: Network::default(), is_awaited: false, clock_told: None }
+        let (network, bulletin) = (Network::default(), Fetched::default());
+        Self { servers, downloads, network, is_awaited: false, clock_told: None, bulletin }
     }
 
     /// What the network costs the user now.
@@ -272,12 +287,15 @@ impl Courier {
         if let Some(next) = self.next_question(context, &mut wait)? {
             return Ok(next);
         }
+        if let Some(next) = self.next_bulletin(context, &mut wait)? {
+            return Ok(next);
+        }
         for index in 0..self.servers.key_lists.len() {
             if let Some(next) = self.next_of_list(context, index, &mut wait)? {
                 return Ok(next);
             }
         }
-        self.is_awaited = false;
+        (self.is_awaited, self.bulletin.is_awaited) = (false, false);
         Ok(Next::Wait(wait))
     }
 
@@ -291,6 +309,8 @@ impl Courier {
         errand: Errand,
         result: Result<Response, TransportError>,
     ) -> Result<Vec<News>, StoreError> {
+        // It spaces the polls.
+        self.bulletin(context.store)?;
         let mut news = Vec::new();
         let date = result.as_ref().ok().and_then(Response::date);
         let ahead_s = date.map_or(0, |date| context.now.unix_s().saturating_sub(date.unix_s()));
@@ -305,6 +325,7 @@ impl Courier {
             About::SignUpStatus(id) => self.question_answered(context, id, answer, &mut news)?,
             About::Index(index) => self.index_answered(context, index, answer, &mut news)?,
             About::File(index, path) => self.file_answered(context, index, &path, answer, &mut news)?,
+            About::Bulletin => self.bulletin_answered(context, answer, &mut news)?,
         }
         Ok(news)
     }

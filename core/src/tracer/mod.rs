@@ -10,10 +10,12 @@
 //!            erase:  what is older than 14 days            correspond: outbox, key lists -> server -> store, check
 //! ```
 
+mod bulletin;
 mod check;
 mod correspond;
 mod driver;
 mod event;
+mod services;
 mod session;
 mod sign_ups;
 #[cfg(feature = "sim")]
@@ -33,6 +35,7 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use crate::beacon::ServiceUuid;
 use crate::courier::ReportId;
 use crate::courier::waitlist::SignUpError;
 use crate::diagnosis::PublicKey;
@@ -44,6 +47,7 @@ use crate::radio::{Radio, Sighting};
 use crate::store::{Erasure, Opened, Store, StoreError};
 use crate::time::{Clock, ClockWatch};
 use correspond::Connection;
+use services::Services;
 use session::Session;
 use state::State;
 
@@ -80,12 +84,14 @@ pub enum TracerError {
 pub struct Config {
     /// What is known of this device's radio.
     pub calibration: Calibration,
-    /// How exposures are weighed.
+    /// How exposures are weighed, where no bulletin says otherwise.
     pub exposure: ExposureConfiguration,
     /// The public keys of the health authorities whose files are believed.
     pub authority_keys: Vec<PublicKey>,
     /// When the radio listens.
     pub scanning: Scanning,
+    /// The service that the radio was opened with. A bulletin may change what is sent under.
+    pub service: ServiceUuid,
 }
 
 /// A contact tracer on one store and one radio.
@@ -162,7 +168,10 @@ impl Tracer {
             recorder.add_own_identifiers(own.key.identifiers().map(|(_, rpi)| rpi));
         }
         let erase_due = clock.monotonic();
-        let session = Session::new(radio, config.scanning, config.calibration.transmit_power);
+        let mut session = Session::new(radio, config.scanning, config.calibration.transmit_power);
+        let kept = store.note(services::NOTE)?.and_then(|note| serde_json::from_slice(&note).ok());
+        let services = Services::resume(kept, config.service, clock.now());
+        session.set_services(services.sent(), services.heard());
         let tracer = Self {
             config,
             clock: Box::new(clock),
@@ -177,6 +186,9 @@ impl Tracer {
                 watch,
                 erase_due,
                 life: 0,
+                bulletin: None,
+                authority_keys: Vec::new(),
+                services,
             }),
             events: Mutex::default(),
             told: Condvar::new(),
@@ -280,7 +292,8 @@ impl Tracer {
         let today = self.clock.now().date();
         self.with(|state| {
             let exposures = state.store()?.exposures()?;
-            Ok(assess(&exposures, &self.config.exposure, today, &mut state.rng))
+            let configuration = state.exposure(&self.config);
+            Ok(assess(&exposures, &configuration, today, &mut state.rng))
         })
     }
 
@@ -311,7 +324,7 @@ impl Tracer {
         let _no_check_runs = lock(&self.checking);
         self.ends_check.store(false, Ordering::Release);
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let erase = |state: &mut State| state.erase_everything(self.config.calibration, now, monotonic);
+        let erase = |state: &mut State| state.erase_everything(&self.config, now, monotonic);
         let erasure = match self.with(erase) {
             // By now the damaged store is set aside, and a new one can be erased together with it.
             Err(TracerError::Store(StoreError::Corrupt)) => self.with(erase)?,

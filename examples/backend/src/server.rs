@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -21,7 +22,7 @@ use vigie::time::Clock;
 use crate::batches::{PublishError, Publisher};
 use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
-use crate::files::{Files, INDEX};
+use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
 use crate::http::{self, App, Conflicts, Decoys, Limits};
 use crate::keys::Secrets;
@@ -64,6 +65,18 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
     Ok(Opened { secrets, waitlist, database })
 }
 
+/// Where published files lie.
+///
+/// # Errors
+/// Where folder or bucket cannot be used.
+pub fn open_files(config: &Config) -> anyhow::Result<Files> {
+    let folder = config.data.join("public");
+    match &config.bucket {
+        Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used"),
+        None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display())),
+    }
+}
+
 /// A source of randomness, seeded by the operating system.
 ///
 /// # Errors
@@ -100,10 +113,7 @@ impl Server {
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
         let folder = config.data.join("public");
-        let files = match &config.bucket {
-            Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
-            None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
-        };
+        let files = open_files(&config)?;
         let client_json = client_json(&config, public_address, &opened)?;
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -213,6 +223,7 @@ struct ClientJson<'a> {
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
     waitlist: Waitlist<'a>,
+    bulletin: Bulletin<'a>,
 }
 
 #[derive(Serialize)]
@@ -220,12 +231,19 @@ struct Waitlist<'a> {
     url: &'a str,
     key_id: &'a str,
     public_key: String,
-    receipt_keys: Vec<ReceiptKey<'a>>,
+    receipt_keys: Vec<NamedKey<'a>>,
     form: FormRules,
 }
 
 #[derive(Serialize)]
-struct ReceiptKey<'a> {
+struct Bulletin<'a> {
+    url: String,
+    region: &'a str,
+    keys: Vec<NamedKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct NamedKey<'a> {
     key_id: &'a str,
     public_key: String,
 }
@@ -269,9 +287,18 @@ fn client_json(config: &Config, listen: SocketAddr, Opened { secrets, waitlist, 
             receipt_keys: waitlist
                 .signers()
                 .iter()
-                .map(|signer| ReceiptKey { key_id: signer.id(), public_key: signer.public_text() })
+                .map(|signer| NamedKey { key_id: signer.id(), public_key: signer.public_text() })
                 .collect(),
             form: config.form,
+        },
+        bulletin: Bulletin {
+            url: format!("{files_url}/{BULLETIN}"),
+            region: &config.policy.region,
+            keys: secrets
+                .bulletins
+                .announced()
+                .map(|(key_id, key)| NamedKey { key_id, public_key: BASE64_STANDARD.encode(key.public_key()) })
+                .collect(),
         },
     };
     Ok(serde_json::to_vec_pretty(&client)?)

@@ -1,3 +1,4 @@
+mod bulletin;
 mod decoys;
 mod lists;
 mod reports;
