@@ -79,14 +79,14 @@ impl Courier {
         self.bulletin = Fetched::default();
     }
 
-    /// Somebody waits for the bulletin: it is asked for at once.
+    /// Somebody waits for the bulletin: it is asked for at once, but no sooner than its server wants to be asked again.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn fetch_bulletin_now(&mut self, context: &mut Context<'_>) -> Result<(), StoreError> {
         let Some(server) = &self.servers.bulletin else { return Ok(()) };
         let mut state = read_state(context, server)?;
-        (state.due_ms, state.attempts) = (context.now.unix_ms(), 0);
+        (state.due_ms, state.attempts) = (self.at_once(context, &server.url)?.unix_ms(), 0);
         keep(context.store, server, &state, Vec::new())?;
         self.bulletin.is_awaited = true;
         Ok(())

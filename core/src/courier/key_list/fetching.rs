@@ -37,7 +37,7 @@ impl Courier {
         self.fetch_bulletin_now(context)
     }
 
-    fn at_once(&self, context: &Context<'_>, url: &str) -> Result<Timestamp, StoreError> {
+    pub(in crate::courier) fn at_once(&self, context: &Context<'_>, url: &str) -> Result<Timestamp, StoreError> {
         Ok(self.pacer(context.store, url)?.1.at_once(context.now))
     }
 
