@@ -11,11 +11,17 @@ use crate::files::Bucket;
 use crate::group::MAX_GROUP;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
-use crate::waitlist::Role;
+use crate::waitlist::{MailConfig, Role};
 use vigie::courier::waitlist::FormRules;
 
 /// 64,000 bytes over the slowest telephone network.
 const SENDER_TIME: Duration = Duration::from_secs(30);
+
+/// A year.
+pub const WAITLIST_RETENTION_DAYS: u32 = 365;
+
+/// People look at their telephones for their confirmation.
+const WAITLIST_ROUND: Duration = Duration::from_secs(1);
 
 /// What the operator sets.
 #[derive(Debug, Clone)]
@@ -46,6 +52,12 @@ pub struct Config {
     pub role: Role,
     /// What the waiting list asks for.
     pub form: FormRules,
+    /// How mails are sent.
+    pub mail: MailConfig,
+    /// Sign-ups that are older are erased, in days.
+    pub waitlist_retention_days: u32,
+    /// How long opening and mails rest when nothing waits.
+    pub waitlist_round: Duration,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -67,6 +79,9 @@ impl Config {
             group_size: MAX_GROUP,
             role: Role::default(),
             form: FormRules::default(),
+            mail: MailConfig::default(),
+            waitlist_retention_days: WAITLIST_RETENTION_DAYS,
+            waitlist_round: WAITLIST_ROUND,
             policy: Policy::default(),
         }
     }

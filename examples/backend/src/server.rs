@@ -27,7 +27,7 @@ use crate::http::{self, App, Decoys, Limits};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
-use crate::waitlist::{Role, WaitlistKeys};
+use crate::waitlist::{Opener, Role, WaitlistKeys};
 
 /// How often it is looked whether a batch is due, or another instance left something unfinished.
 const ROUND: Duration = Duration::from_secs(30);
@@ -74,6 +74,7 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     app: Arc<App>,
+    opener: Option<Arc<Opener>>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -127,8 +128,15 @@ impl Server {
             tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
         }
         tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
+        let opener = match app.waitlist.opening {
+            Some(_) => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
+            None => None,
+        };
+        if let Some(opener) = &opener {
+            Arc::clone(opener).spawn(&mut tasks, &ends);
+        }
         tasks.spawn(rounds(Arc::clone(&app), ends));
-        Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
+        Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })
     }
 
     /// Where apps call.
@@ -149,12 +157,17 @@ impl Server {
         self.app.publisher.round(true, self.app.rng()).await
     }
 
+    /// What opens and confirms sign-ups, where this process does.
+    pub fn opener(&self) -> Option<&Opener> {
+        self.opener.as_deref()
+    }
+
     /// Takes no more requests, answers those that are under way, and closes the database.
     pub async fn shutdown(mut self) {
         // Nobody listens where every task has ended by itself.
         let _ = self.end.send(true);
         while self.tasks.join_next().await.is_some() {}
-        drop(self.app);
+        drop((self.app, self.opener));
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
