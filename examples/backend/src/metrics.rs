@@ -78,6 +78,20 @@ pub struct Metrics {
     pub failed_rounds: Stepped,
     /// Requests that wait for the database.
     pub waiting: Gauge,
+    /// Forms of the waiting list that were opened.
+    pub opened: Stepped,
+    /// Mails that a server or the folder took.
+    pub mails_sent: Stepped,
+    /// Attempts to send a mail that failed.
+    pub mails_failed: Stepped,
+    /// Mails that were refused for days.
+    pub mails_given_up: Stepped,
+    /// Forms that are not opened yet.
+    pub forms_waiting: Gauge,
+    /// Mails that are not sent yet.
+    pub mails_waiting: Gauge,
+    /// Numbers for which several addresses were given.
+    pub conflicts: Gauge,
 }
 
 impl Default for Metrics {
@@ -90,6 +104,13 @@ impl Default for Metrics {
             files: Stepped::default(),
             failed_rounds: Stepped::default(),
             waiting: Gauge::default(),
+            opened: Stepped::default(),
+            mails_sent: Stepped::default(),
+            mails_failed: Stepped::default(),
+            mails_given_up: Stepped::default(),
+            forms_waiting: Gauge::default(),
+            mails_waiting: Gauge::default(),
+            conflicts: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("calls", "Calls, in steps of ten", metrics.calls.clone());
@@ -98,6 +119,13 @@ impl Default for Metrics {
         registry.register("files_published", "Key files written, in steps of ten", metrics.files.clone());
         registry.register("rounds_failed", "Rounds of publishing that failed, in steps of ten", metrics.failed_rounds.clone());
         registry.register("requests_waiting", "Requests that wait for the database", metrics.waiting.clone());
+        registry.register("forms_opened", "Forms of the waiting list opened, in steps of ten", metrics.opened.clone());
+        registry.register("mails_sent", "Mails sent, in steps of ten", metrics.mails_sent.clone());
+        registry.register("mails_failed", "Attempts to send a mail that failed, in steps of ten", metrics.mails_failed.clone());
+        registry.register("mails_given_up", "Mails refused for days, in steps of ten", metrics.mails_given_up.clone());
+        registry.register("forms_waiting", "Forms that are not opened yet, in steps of ten", metrics.forms_waiting.clone());
+        registry.register("mails_waiting", "Mails that are not sent yet, in steps of ten", metrics.mails_waiting.clone());
+        registry.register("conflicts", "Numbers with several addresses, in steps of ten", metrics.conflicts.clone());
         metrics
     }
 }

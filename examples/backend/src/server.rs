@@ -28,7 +28,7 @@ use crate::http::{self, App, Conflicts, Decoys, Limits};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
-use crate::waitlist::{Role, WaitlistKeys};
+use crate::waitlist::{Opener, Role, WaitlistKeys};
 
 /// Connections that the system keeps until they are accepted: a crowd of a second. The system may have a lower limit of its own (net.core.somaxconn).
 const BACKLOG: u32 = 16_384;
@@ -90,6 +90,7 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     app: Arc<App>,
+    opener: Option<Arc<Opener>>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -145,11 +146,18 @@ impl Server {
         if let Some(public) = public {
             tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
         }
+        let opener = match app.waitlist.opening {
+            Some(_) if share.is_first() => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
+            _ => None,
+        };
+        if let Some(opener) = &opener {
+            Arc::clone(opener).spawn(&mut tasks, &ends);
+        }
         if let Some(admin) = admin {
             tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
             tasks.spawn(rounds(Arc::clone(&app), ends));
         }
-        Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
+        Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })
     }
 
     /// Where apps call.
@@ -170,12 +178,17 @@ impl Server {
         self.app.publisher.round(true, self.app.rng()).await
     }
 
+    /// What opens and confirms sign-ups, where this process does.
+    pub fn opener(&self) -> Option<&Opener> {
+        self.opener.as_deref()
+    }
+
     /// Takes no more requests, answers those that are under way, and closes the database.
     pub async fn shutdown(mut self) {
         // Nobody listens where every task has ended by itself.
         let _ = self.end.send(true);
         while self.tasks.join_next().await.is_some() {}
-        drop(self.app);
+        drop((self.app, self.opener));
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }

@@ -34,7 +34,7 @@ pub fn operations(transaction: &mut dyn Transaction) -> Result<Operations, Datab
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub fn conflicts(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
+pub fn count_conflicts(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
     let numbers = "(SELECT number_hash FROM opened GROUP BY number_hash HAVING count(DISTINCT contact_hash) > 1) AS number";
     count(transaction, numbers)
 }

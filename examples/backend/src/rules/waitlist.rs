@@ -330,7 +330,8 @@ pub(crate) fn number(place: u64) -> Value {
     i64::try_from(place).unwrap_or(i64::MAX).into()
 }
 
-fn array<const N: usize>(row: &Row, column: usize) -> Result<[u8; N], DatabaseError> {
+/// Bytes of this length.
+pub(crate) fn array<const N: usize>(row: &Row, column: usize) -> Result<[u8; N], DatabaseError> {
     row.bytes(column)?.try_into().map_err(|_| DatabaseError::Column { column })
 }
 
