@@ -29,7 +29,7 @@ pub(super) struct Connection {
 
 impl Tracer {
     /// From now on reports are sent to these servers and key files are fetched from them, with each [`correspond`](Self::correspond). `downloads` is a
-    /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config) vouch for them.
+    /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config), [`add_authority_keys`](Self::add_authority_keys) or the bulletin vouch for them. The bulletin that was kept holds from now on.
     pub fn connect(&self, servers: Servers, transport: Box<dyn Transport>, downloads: PathBuf) {
         let (mut courier, life) = (Courier::new(servers, downloads), self.lock().life);
         // Where the store fails, it is tried again with each answer.

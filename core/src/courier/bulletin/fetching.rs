@@ -177,9 +177,9 @@ impl Courier {
             state.seen_ms = Some(context.now.unix_ms());
         }
         if let Some(reason) = refused {
-            // Told once, not with each poll.
+            // Told once, not with each poll; whoever waits is always told.
             let words = Some(reason.to_string());
-            if state.refused != words {
+            if state.refused != words || answer.work == Work::Person {
                 news.push(News::BulletinRefused { reason });
             }
             state.refused = words;

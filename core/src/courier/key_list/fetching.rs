@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FileState, IndexChange, ListState, complete, part};
+use super::{FileState, IndexChange, ListState, complete, is_index, part};
 use crate::courier::pacer::Work;
 use crate::courier::servers::KeyList;
 use crate::courier::transport::TransportError;
@@ -103,7 +103,8 @@ impl Courier {
         let mut state = self.list(context, index)?;
         let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         match answer.result {
-            Ok(response) if matches!(response.status, 200 | 304) => {
+            // A login page is no answer of the server.
+            Ok(response) if response.status == 304 || (response.status == 200 && is_index(&response.body)) => {
                 pacer.answered(context.now);
                 if response.status == 200 {
                     let IndexChange { lost, gone, .. } = state.update(&response.body, context.now);

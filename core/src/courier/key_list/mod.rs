@@ -180,6 +180,12 @@ fn name(list: &KeyList, path: &str) -> String {
     hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether it may be an index: empty, or with a path in it.
+fn is_index(bytes: &[u8]) -> bool {
+    let mut paths = bytes.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| path_of(line.trim_ascii()));
+    bytes.trim_ascii().is_empty() || paths.any(|path| path.is_some_and(|path| !path.is_empty()))
+}
+
 /// A relative path of ordinary characters that stays below its base; empty for an empty line.
 fn path_of(line: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(line).ok().filter(|path| path.len() <= MAX_PATH)?;
