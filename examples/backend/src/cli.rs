@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use vigie::courier::waitlist::NumberFormat;
 use vigie::time::Date;
 use vigie_backend::config::Config;
 use vigie_backend::files::Bucket;
 use vigie_backend::group::MAX_GROUP;
 use vigie_backend::http::WrongCodes;
 use vigie_backend::rules::{Policy, TestType};
+use vigie_backend::waitlist::Role;
 
 const AFTER: &str = "\
 Without a command it serves: everything that is missing is made in the folder at the first start.
@@ -107,6 +109,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "500", global = true)]
     minimum_keys: u32,
 
+    /// What to do for the waiting list: `receive` takes sign-ups in and cannot read them, `open` opens and confirms them and serves nobody
+    #[arg(long, value_enum, default_value_t = RoleName::Both, global = true)]
+    role: RoleName,
+
+    /// How national numbers on the waiting list look
+    #[arg(long, value_enum, default_value_t = NumberName::Any, global = true)]
+    national_number: NumberName,
+
     /// Calls in one transaction at most. For measuring: 1 shows what groups are good for
     #[arg(long, value_name = "N", default_value_t = MAX_GROUP, global = true, hide = true)]
     group_size: NonZeroUsize,
@@ -127,6 +137,8 @@ impl Options {
             self.bucket.clone().map(|name| Bucket { name, endpoint: self.bucket_endpoint.clone(), settings: Vec::new() });
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.wrong_codes = WrongCodes { by_address: self.wrong_codes, ..WrongCodes::default() };
+        config.role = self.role.into();
+        config.form.national_number = self.national_number.into();
         // A larger one lets the first of it wait too long.
         config.group_size = self.group_size.min(MAX_GROUP);
         config.policy = Policy {
@@ -139,6 +151,45 @@ impl Options {
             ..Policy::default()
         };
         Ok(config)
+    }
+}
+
+/// What a process does for the waiting list.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleName {
+    /// Everything
+    Both,
+    /// Take sign-ups in
+    Receive,
+    /// Open and confirm them
+    Open,
+}
+
+impl From<RoleName> for Role {
+    fn from(role: RoleName) -> Self {
+        match role {
+            RoleName::Both => Self::Both,
+            RoleName::Receive => Self::Receive,
+            RoleName::Open => Self::Open,
+        }
+    }
+}
+
+/// How national numbers look.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NumberName {
+    /// 4 to 32 letters and digits
+    Any,
+    /// 13 digits with two check digits
+    Luxembourg,
+}
+
+impl From<NumberName> for NumberFormat {
+    fn from(format: NumberName) -> Self {
+        match format {
+            NumberName::Any => Self::Any,
+            NumberName::Luxembourg => Self::Luxembourg,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use crate::files::Bucket;
 use crate::group::MAX_GROUP;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
+use crate::waitlist::Role;
+use vigie::courier::waitlist::FormRules;
 
 /// 64,000 bytes over the slowest telephone network.
 const SENDER_TIME: Duration = Duration::from_secs(30);
@@ -40,6 +42,10 @@ pub struct Config {
     pub sender_time: Duration,
     /// Calls in one transaction at most. 1 is for measuring what groups are good for.
     pub group_size: NonZeroUsize,
+    /// What this process does for the waiting list.
+    pub role: Role,
+    /// What the waiting list asks for.
+    pub form: FormRules,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -59,6 +65,8 @@ impl Config {
             wrong_codes: WrongCodes::default(),
             sender_time: SENDER_TIME,
             group_size: MAX_GROUP,
+            role: Role::default(),
+            form: FormRules::default(),
             policy: Policy::default(),
         }
     }

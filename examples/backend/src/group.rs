@@ -1,22 +1,35 @@
 //! Group commit: one thread writes, and what waits for it shares one transaction.
 //!
 //! ```text
-//! requests -> bounded queue -> [begin; savepoint rule; savepoint rule; ..; commit] -> answers
+//! requests -> bounded queue -> [begin; savepoint rule; savepoint rule; ..; savepoint all sign-ups; commit] -> answers
 //! ```
 //!
 //! A synchronised commit costs a disk milliseconds, however much is in it; so a crowd costs as many commits as a few. Each rule runs in a savepoint of
-//! its own, and no answer goes out before the commit. A full queue refuses at once: the caller is told when to come again.
+//! its own, sign-ups in one together, and no answer goes out before the commit. Who has gone away is left out. A queue that is full, or longer than what
+//! can be done in a few seconds, refuses at once: the caller is told when to come again.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, DatabaseError, Transaction};
-use crate::rules::{Refusal, RuleError};
+use crate::rules::{self, Received, Refusal, RuleError, SignUp};
 
-/// Requests that may wait: two seconds of work for a small machine.
-const QUEUE: usize = 8192;
+/// Requests that may wait: a crowd of 25,000 in the same second, at 2 KiB each.
+const QUEUE: usize = 32_768;
+
+/// Sign-ups that would wait longer than this are refused at once, and told when to come again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Until it is known how many a second this machine can do.
+const FIRST_RATE: u64 = QUEUE as u64 / LONGEST_WAIT.as_secs();
+
+/// So many may wait however slow the machine is: below this, refusing costs as much as doing.
+const MIN_WAITING: u64 = 256;
 
 /// Rules in one transaction at most: longer, and the first of them waits too long.
 pub const MAX_GROUP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
@@ -36,12 +49,26 @@ pub enum GroupError {
 }
 
 type Answer = Box<dyn FnOnce(bool) + Send>;
-type Job = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Answer) + Send>;
+type Rule = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Answer) + Send>;
+
+/// A sign-up that waits, and the key that is to sign its receipt.
+struct WaitingSignUp {
+    sign_up: SignUp,
+    receipt_key: Arc<str>,
+    answer: oneshot::Sender<Result<Received, GroupError>>,
+}
+
+enum Job {
+    Rule(Rule),
+    SignUp(Box<WaitingSignUp>),
+}
 
 /// The queue before the one thread that writes.
 #[derive(Clone)]
 pub struct Group {
     queue: mpsc::Sender<Job>,
+    /// Requests a second, when there is more to do than can be done.
+    rate: Arc<AtomicU64>,
 }
 
 impl Group {
@@ -51,13 +78,20 @@ impl Group {
     /// Where the system starts no thread.
     pub fn start(database: Box<dyn Database>, size: NonZeroUsize) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = thread::Builder::new().name("writer".into()).spawn(move || write(database, jobs, size.get()))?;
-        Ok((Self { queue }, thread))
+        let rate = Arc::new(AtomicU64::new(FIRST_RATE));
+        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate) };
+        let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
+        Ok((Self { queue, rate }, thread))
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         QUEUE - self.queue.capacity()
+    }
+
+    /// How long what waits will take.
+    pub fn wait(&self) -> Duration {
+        Duration::from_secs_f64(self.waiting() as f64 / self.rate.load(Ordering::Relaxed).max(1) as f64)
     }
 
     /// Runs a rule in the next transaction, and answers when that is committed.
@@ -73,7 +107,7 @@ impl Group {
         E: Into<RuleError>,
     {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |transaction| {
+        let rule: Rule = Box::new(move |transaction| {
             let given = rule(transaction).map_err(Into::into);
             let is_kept = given.is_ok();
             let given = given.map_err(|e| match e {
@@ -86,6 +120,21 @@ impl Group {
             });
             (is_kept, answer)
         });
+        self.queue.try_send(Job::Rule(rule)).map_err(|_| GroupError::Busy)?;
+        receiver.await.unwrap_or(Err(GroupError::Failed))
+    }
+
+    /// Takes a sign-up in with the next transaction, and answers when that is committed. Dropped before that, it is left out.
+    ///
+    /// # Errors
+    /// [`GroupError`]; nothing of it is kept then.
+    pub async fn receive(&self, sign_up: SignUp, receipt_key: Arc<str>) -> Result<Received, GroupError> {
+        let limit = (self.rate.load(Ordering::Relaxed) * LONGEST_WAIT.as_secs()).max(MIN_WAITING);
+        if self.waiting() as u64 >= limit {
+            return Err(GroupError::Busy);
+        }
+        let (answer, receiver) = oneshot::channel();
+        let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, receipt_key, answer }));
         self.queue.try_send(job).map_err(|_| GroupError::Busy)?;
         receiver.await.unwrap_or(Err(GroupError::Failed))
     }
@@ -96,19 +145,43 @@ fn failed(error: &DatabaseError) -> GroupError {
     GroupError::Failed
 }
 
-fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>, size: usize) {
-    let mut waiting = Vec::with_capacity(size);
-    while jobs.blocking_recv_many(&mut waiting, size) > 0 {
-        let mut answers = Vec::with_capacity(waiting.len());
-        let ended = database.transaction(&mut |transaction| {
+struct Writer {
+    database: Box<dyn Database>,
+    size: usize,
+    rate: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(self.size);
+        while jobs.blocking_recv_many(&mut waiting, self.size) > 0 {
+            let (begun, count) = (Instant::now(), waiting.len());
+            self.write(&mut waiting);
+            self.measure(count, begun.elapsed());
+        }
+    }
+
+    /// A full group shows what the machine can do; any other one only that it can do as much.
+    fn measure(&self, count: usize, took: Duration) {
+        let rate = self.rate.load(Ordering::Relaxed);
+        let measured = (count as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let rate = if count == self.size { (3 * rate + measured) / 4 } else { rate.max(measured) };
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    fn write(&mut self, waiting: &mut Vec<Job>) {
+        let mut answers: Vec<Answer> = Vec::with_capacity(waiting.len());
+        let ended = self.database.transaction(&mut |transaction| {
+            let mut sign_ups = Vec::new();
             for job in waiting.drain(..) {
-                transaction.execute("SAVEPOINT rule", &[])?;
-                let (is_kept, answer) = job(transaction);
-                answers.push(answer);
-                if !is_kept {
-                    transaction.execute("ROLLBACK TO SAVEPOINT rule", &[])?;
+                match job {
+                    Job::SignUp(sign_up) if sign_up.answer.is_closed() => {}
+                    Job::SignUp(sign_up) => sign_ups.push(*sign_up),
+                    Job::Rule(rule) => answers.push(in_savepoint(transaction, rule)?),
                 }
-                transaction.execute("RELEASE SAVEPOINT rule", &[])?;
+            }
+            if !sign_ups.is_empty() {
+                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups))?);
             }
             Ok(())
         });
@@ -121,6 +194,36 @@ fn write(mut database: Box<dyn Database>, mut jobs: mpsc::Receiver<Job>, size: u
             answer(ended.is_ok());
         }
     }
+}
+
+/// Undoes what the rule does not want to be kept, and nothing else.
+fn in_savepoint(
+    transaction: &mut dyn Transaction,
+    rule: impl FnOnce(&mut dyn Transaction) -> (bool, Answer),
+) -> Result<Answer, DatabaseError> {
+    transaction.execute("SAVEPOINT rule", &[])?;
+    let (is_kept, answer) = rule(transaction);
+    if !is_kept {
+        transaction.execute("ROLLBACK TO SAVEPOINT rule", &[])?;
+    }
+    transaction.execute("RELEASE SAVEPOINT rule", &[])?;
+    Ok(answer)
+}
+
+/// All sign-ups of a group.
+fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>) -> (bool, Answer) {
+    let receipt_key = waiting.first().map(|first| Arc::clone(&first.receipt_key)).unwrap_or_default();
+    let (sign_ups, senders): (Vec<SignUp>, Vec<_>) = waiting.into_iter().map(|one| (one.sign_up, one.answer)).unzip();
+    let given = rules::receive(transaction, &sign_ups, &receipt_key).inspect_err(|e| drop(failed(e)));
+    let is_kept = given.is_ok();
+    let answer: Answer = Box::new(move |is_committed| {
+        let mut given = given.unwrap_or_default().into_iter();
+        for sender in senders {
+            let answer = given.next().filter(|_| is_committed).map_or(Err(GroupError::Failed), |given| given.map_err(Into::into));
+            let _ = sender.send(answer);
+        }
+    });
+    (is_kept, answer)
 }
 
 #[cfg(test)]

@@ -58,12 +58,12 @@ impl Secrets {
         let api_key = kept(&folder.join("api-key"), || word(&random(24)))?.trim().to_owned();
         let admin_token = kept(&folder.join("admin-token"), || word(&random(24)))?.trim().to_owned();
         for kind in ["certificate", "export"] {
-            if numbered(folder, kind)?.is_empty() {
+            if numbered(folder, kind, "pem")?.is_empty() {
                 kept(&folder.join(format!("{kind}-v1.pem")), || Ok(SigningKey::generate()?.to_pkcs8_pem()?))?;
             }
         }
-        let certificates = CertificateKeys::new(numbered(folder, "certificate")?)?;
-        let exports = ExportKeys::new(numbered(folder, "export")?)?;
+        let certificates = CertificateKeys::new(numbered(folder, "certificate", "pem")?)?;
+        let exports = ExportKeys::new(numbered(folder, "export", "pem")?)?;
         Self::from_parts(&hash, certificates, exports, api_key, admin_token)
     }
 
@@ -126,7 +126,7 @@ impl Secrets {
     }
 }
 
-fn tag(key: &hmac::Key, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn tag(key: &hmac::Key, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
         // The length before the bytes: no two lists of parts are the same text.
@@ -186,12 +186,15 @@ pub(crate) fn signing_index(pems: &[NamedPem]) -> Option<usize> {
 }
 
 /// The keys of a kind, oldest version first.
-fn numbered(folder: &Path, kind: &str) -> anyhow::Result<Vec<NamedPem>> {
+pub(crate) fn numbered(folder: &Path, kind: &str, extension: &str) -> anyhow::Result<Vec<NamedPem>> {
     let cannot = || format!("{} cannot be read", folder.display());
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(cannot)? {
         let name = entry.with_context(cannot)?.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(&format!("{kind}-v")).and_then(|rest| rest.strip_suffix(".pem")) else { continue };
+        let Some(rest) = name.strip_prefix(&format!("{kind}-v")).and_then(|rest| rest.strip_suffix(&format!(".{extension}")))
+        else {
+            continue;
+        };
         let (number, is_next) = rest.strip_suffix(".next").map_or((rest, false), |number| (number, true));
         let Ok(number) = number.parse::<u32>() else { continue };
         let pem = Zeroizing::new(fs::read_to_string(folder.join(&name)).with_context(|| format!("{name} cannot be read"))?);
@@ -202,7 +205,7 @@ fn numbered(folder: &Path, kind: &str) -> anyhow::Result<Vec<NamedPem>> {
 }
 
 /// The text of a file; where there is none, it is made, whole or not at all. Two processes that start together keep the same one.
-fn kept(path: &Path, make: impl FnOnce() -> anyhow::Result<Zeroizing<String>>) -> anyhow::Result<Zeroizing<String>> {
+pub(crate) fn kept(path: &Path, make: impl FnOnce() -> anyhow::Result<Zeroizing<String>>) -> anyhow::Result<Zeroizing<String>> {
     let cannot = || format!("{} cannot be used", path.display());
     match fs::read_to_string(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod metrics;
 pub mod rules;
 mod server;
+pub mod waitlist;
 
 pub use server::{Opened, Server, open, random};
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use vigie::courier::waitlist::FormRules;
 use vigie::time::Clock;
 
 use crate::batches::{PublishError, Publisher};
@@ -26,6 +27,7 @@ use crate::http::{self, App, Decoys, Limits};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
+use crate::waitlist::{Role, WaitlistKeys};
 
 /// How often it is looked whether a batch is due, or another instance left something unfinished.
 const ROUND: Duration = Duration::from_secs(30);
@@ -34,6 +36,8 @@ const ROUND: Duration = Duration::from_secs(30);
 pub struct Opened {
     /// The secrets.
     pub secrets: Secrets,
+    /// Keys of the waiting list.
+    pub waitlist: WaitlistKeys,
     /// The database.
     pub database: Box<dyn Database>,
 }
@@ -45,6 +49,7 @@ pub struct Opened {
 pub fn open(config: &Config) -> anyhow::Result<Opened> {
     let data = &config.data;
     let secrets = Secrets::open(&data.join("keys"), &mut random()?)?;
+    let waitlist = WaitlistKeys::open(data, config.role, &mut random()?)?;
     let mut database: Box<dyn Database> = match &config.database {
         Some(url) => Box::new(Postgres::connect(url).context("PostgreSQL cannot be used")?),
         None => {
@@ -53,7 +58,7 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
         }
     };
     database.run(|transaction| rules::check_secrets(transaction, &secrets)).context("the database cannot be used")?;
-    Ok(Opened { secrets, database })
+    Ok(Opened { secrets, waitlist, database })
 }
 
 /// A source of randomness, seeded by the operating system.
@@ -91,7 +96,7 @@ impl Server {
             Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
             None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
         };
-        let client_json = client_json(&config, public_address, &opened.secrets)?;
+        let client_json = client_json(&config, public_address, &opened)?;
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
 
@@ -106,6 +111,7 @@ impl Server {
         };
         let app = Arc::new(App {
             publisher,
+            waitlist: opened.waitlist,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
             decoys: Decoys::default(),
@@ -117,7 +123,9 @@ impl Server {
         let (end, ends) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let served = config.bucket.is_none().then_some(folder.as_path());
-        tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
+        if config.role != Role::Open {
+            tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
+        }
         tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
         tasks.spawn(rounds(Arc::clone(&app), ends));
         Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
@@ -181,6 +189,22 @@ struct ClientJson<'a> {
     health_authority_id: &'a str,
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
+    waitlist: Waitlist<'a>,
+}
+
+#[derive(Serialize)]
+struct Waitlist<'a> {
+    url: &'a str,
+    key_id: &'a str,
+    public_key: String,
+    receipt_keys: Vec<ReceiptKey<'a>>,
+    form: FormRules,
+}
+
+#[derive(Serialize)]
+struct ReceiptKey<'a> {
+    key_id: &'a str,
+    public_key: String,
 }
 
 #[derive(Serialize)]
@@ -197,7 +221,7 @@ struct PublicKey<'a> {
 }
 
 /// What an app needs to know of this server, for `vigie --server`.
-fn client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow::Result<Vec<u8>> {
+fn client_json(config: &Config, listen: SocketAddr, Opened { secrets, waitlist, .. }: &Opened) -> anyhow::Result<Vec<u8>> {
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{listen}"));
     let files_url = config.files_url.as_ref().unwrap_or(&public_url);
     let client = ClientJson {
@@ -215,6 +239,17 @@ fn client_json(config: &Config, listen: SocketAddr, secrets: &Secrets) -> anyhow
                 pem: pem(&key.public_key().to_string()),
             })
             .collect(),
+        waitlist: Waitlist {
+            url: &public_url,
+            key_id: waitlist.sealing().id(),
+            public_key: waitlist.sealing().to_text(),
+            receipt_keys: waitlist
+                .signers()
+                .iter()
+                .map(|signer| ReceiptKey { key_id: signer.id(), public_key: signer.public_text() })
+                .collect(),
+            form: config.form,
+        },
     };
     Ok(serde_json::to_vec_pretty(&client)?)
 }

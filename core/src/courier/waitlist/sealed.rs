@@ -116,6 +116,11 @@ impl SealingKey {
         &self.id
     }
 
+    /// The key: 32 bytes in base64.
+    pub fn to_text(&self) -> String {
+        BASE64_STANDARD.encode(self.key.to_bytes())
+    }
+
     /// Seals a form for this operation.
     ///
     /// # Errors

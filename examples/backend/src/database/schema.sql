@@ -72,3 +72,61 @@ CREATE TABLE IF NOT EXISTS batch (
     key_count BIGINT NOT NULL,
     written_at BIGINT
 );
+
+-- A sign-up on the waiting list. `place` is its log number: it is given at commit, rises with the order of commits, and is never given again. The form is
+-- there as it came, sealed; `form_operation` is the operation for which the present one was sealed. `repeat_hash` knows the repeat of a form that was
+-- sealed here. Without a form it was withdrawn or erased: what is left says nothing of anybody, and gives the same receipt for ever.
+CREATE TABLE IF NOT EXISTS sign_up (
+    place BIGINT PRIMARY KEY,
+    operation_id BYTEA NOT NULL UNIQUE,
+    form_hash BYTEA NOT NULL,
+    secret_hash BYTEA NOT NULL,
+    repeat_hash BYTEA,
+    receipt_key TEXT NOT NULL,
+    received_s BIGINT NOT NULL,
+    form_operation BYTEA NOT NULL,
+    key_id TEXT,
+    encapsulated BYTEA,
+    sealed BYTEA,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+
+-- To open a form and to confirm it: one for each sign-up and each correction, made in the same transaction, and kept when it is done.
+CREATE TABLE IF NOT EXISTS task (
+    operation_id BYTEA PRIMARY KEY,
+    place BIGINT NOT NULL,
+    done_at BIGINT
+);
+CREATE INDEX IF NOT EXISTS task_waiting ON task (place) WHERE done_at IS NULL;
+
+-- A correction, so that its repeat is known.
+CREATE TABLE IF NOT EXISTS correction (
+    operation_id BYTEA PRIMARY KEY,
+    place BIGINT NOT NULL,
+    form_hash BYTEA NOT NULL,
+    receipt_key TEXT NOT NULL,
+    received_s BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS correction_place ON correction (place);
+
+-- What was opened: keyed hashes, under a key that only the opener has, of the national number and of the address.
+CREATE TABLE IF NOT EXISTS opened (
+    place BIGINT PRIMARY KEY,
+    number_hash BYTEA NOT NULL,
+    contact_hash BYTEA NOT NULL
+);
+CREATE INDEX IF NOT EXISTS opened_number ON opened (number_hash);
+
+-- A mail that is to be sent, or was. What it says and to whom is in the form of its sign-up.
+CREATE TABLE IF NOT EXISTS mail (
+    message_id TEXT PRIMARY KEY,
+    place BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    made_at BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    sent_at BIGINT
+);
+CREATE INDEX IF NOT EXISTS mail_waiting ON mail (due_at) WHERE sent_at IS NULL;
+CREATE INDEX IF NOT EXISTS mail_place ON mail (place);

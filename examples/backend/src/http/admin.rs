@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use vigie::courier::wire::{API_KEY_HEADER, ErrorResponse};
+use vigie::courier::wire::{API_KEY_HEADER, ErrorResponse, MAX_BODY};
 use vigie::time::Date;
 
 use super::{App, body};
@@ -78,7 +78,7 @@ async fn issue(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn issued(app: &App, request: Request) -> Result<IssueResponse, GroupError> {
-    let body = body::read(request.into_body(), app.sender_time)
+    let body = body::read(request.into_body(), MAX_BODY, app.sender_time)
         .await
         .map_err(|_| Refusal::Unparsable("the body is too long or too slow"))?;
     let request: IssueRequest = serde_json::from_slice(&body)

@@ -6,12 +6,11 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use vigie::courier::wire::MAX_BODY;
 
 /// Why a body cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyError {
-    /// More than 64,000 bytes.
+    /// More bytes than are taken.
     TooLong,
     /// It did not come in time.
     TooSlow,
@@ -23,9 +22,9 @@ fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-/// The whole body, if it comes within this time.
-pub(super) async fn read(body: Body, time: Duration) -> Result<Bytes, BodyError> {
-    match tokio::time::timeout(time, to_bytes(body, MAX_BODY)).await {
+/// The whole body, if it comes within this time and has no more bytes than this.
+pub(super) async fn read(body: Body, limit: usize, time: Duration) -> Result<Bytes, BodyError> {
+    match tokio::time::timeout(time, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(e)) if is_too_long(&e) => Err(BodyError::TooLong),
         Ok(Err(_)) => Err(BodyError::Broken),

@@ -7,6 +7,7 @@ mod chaff;
 mod files;
 mod limits;
 mod public;
+mod waitlist;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ use vigie::time::Clock;
 
 use crate::batches::Publisher;
 use crate::metrics::Metrics;
+use crate::waitlist::WaitlistKeys;
 
 pub use chaff::Decoys;
 pub use limits::{Limits, WrongCodes};
@@ -45,6 +47,8 @@ struct Peer(SocketAddr);
 pub struct App {
     /// Database, secrets, settings, files and clock.
     pub publisher: Publisher,
+    /// Keys of the waiting list.
+    pub waitlist: WaitlistKeys,
     /// What is counted.
     pub metrics: Metrics,
     /// Limits on wrong codes.
@@ -74,7 +78,7 @@ impl App {
 
 /// What everybody may call, and, where there is a folder, the published files.
 pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router {
-    let router = public::router(app);
+    let router = public::router(Arc::clone(&app)).merge(waitlist::router(app));
     match folder {
         Some(folder) => router.merge(files::router(folder)),
         None => router,

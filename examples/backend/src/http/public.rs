@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vigie::courier::VerificationCode;
 use vigie::courier::wire::{
-    self, API_KEY_HEADER, CHAFF_HEADER, CertificateRequest, CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER,
+    self, API_KEY_HEADER, CHAFF_HEADER, CertificateRequest, CertificateResponse, ErrorResponse, IDEMPOTENCY_KEY_HEADER, MAX_BODY,
     PublishRequest, PublishResponse, VerifyRequest,
 };
 
@@ -170,7 +170,7 @@ where
     if endpoint != Endpoint::Publish && !secrets.is_same(presented, secrets.api_key.as_bytes()) {
         return failed(&app, endpoint, Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key is wrong")).0;
     }
-    let body = match body::read(body, app.sender_time).await {
+    let body = match body::read(body, MAX_BODY, app.sender_time).await {
         Ok(body) => body,
         Err(e) => return failed(&app, endpoint, unread(endpoint, e)).0,
     };

@@ -8,6 +8,7 @@ mod issue;
 mod publish;
 mod retention;
 mod verify;
+mod waitlist;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use issue::{Issue, Issued, issue};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;
+pub use waitlist::{Correction, Received, SignUp, Standing, correct, receive, status, withdraw};
 
 /// What an authority can set.
 #[derive(Debug, Clone)]
@@ -132,6 +134,12 @@ pub enum Refusal {
     /// Once is enough.
     #[error("a key was revised before")]
     KeyAlreadyRevised,
+    /// An operation id was used for something else.
+    #[error("this operation id was used for something else; nothing was stored")]
+    OperationReused,
+    /// No such sign-up, or another's.
+    #[error("there is no such sign-up")]
+    UnknownOperation,
     /// Such as from negative to confirmed.
     #[error("a report of this type cannot become one of that type")]
     InvalidTransition,
@@ -157,6 +165,8 @@ impl Refusal {
             Self::MissingRevisionToken => "missing_revision_token",
             Self::InvalidRevisionToken => "invalid_revision_token",
             Self::KeyAlreadyRevised => "key_already_revised",
+            Self::OperationReused => "operation_reused",
+            Self::UnknownOperation => "unknown_operation",
             Self::InvalidTransition => "invalid_report_type_transition",
         }
     }
@@ -166,6 +176,8 @@ impl Refusal {
         match self {
             Self::UnsupportedTestType => 412,
             Self::QuotaExceeded => 429,
+            Self::OperationReused => 422,
+            Self::UnknownOperation => 404,
             Self::UnknownHealthAuthority | Self::CertificateInvalid => 401,
             _ => 400,
         }

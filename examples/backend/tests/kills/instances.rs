@@ -115,7 +115,7 @@ impl Instances {
         let yesterdays = |back: u32| now.interval().day_start().minus(144 * back);
         let generated: Vec<_> = (1..=3).map(|back| TemporaryExposureKey::generate(yesterdays(back), &mut self.rng)).collect();
         let keys: Vec<PublishedKey> = generated.iter().map(PublishedKey::of).collect();
-        let (Opened { secrets, database }, policy, rng) = (&mut self.opened, Policy::default(), &mut self.rng);
+        let (Opened { secrets, database, .. }, policy, rng) = (&mut self.opened, Policy::default(), &mut self.rng);
         let reported = database.run(|transaction| {
             let context = &mut Context { now, secrets, policy: &policy, rng };
             let issue = Issue { test_type: TestType::Confirmed, onset: None, tested: None, is_short: false };

@@ -1,0 +1,174 @@
+//! The waiting list over HTTP (interface: `vigie::courier::waitlist`).
+//!
+//! Nothing that is answered, and no time that it takes, depends on who is on the list: forms are not opened here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::post;
+use rand_core::CryptoRng;
+use serde::de::DeserializeOwned;
+use vigie::courier::waitlist::{
+    CORRECT_PATH, CorrectRequest, ErrorCode, ErrorResponse, MAX_WAITLIST_BODY, OperationId, SIGN_UP_PATH, STATUS_PATH,
+    SealedForm, SignUpRequest, SignUpResponse, StatusRequest, StatusResponse, WITHDRAW_PATH,
+};
+use vigie::courier::wire::IDEMPOTENCY_KEY_HEADER;
+
+use super::App;
+use super::body::{self, BodyError};
+use super::public::in_group;
+use crate::group::{Group, GroupError};
+use crate::metrics::Call;
+use crate::rules::{self, Context, Correction, Received, Refusal, SignUp, Standing};
+use crate::waitlist::WaitlistKeys;
+
+/// The longest that somebody is asked to stay away, in seconds.
+const MAX_RETRY_AFTER_S: u64 = 120;
+
+/// A refusal on its way.
+pub(super) struct Failure(StatusCode, ErrorCode, String);
+
+impl Failure {
+    fn bad(text: &str) -> Self {
+        Self(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, text.to_owned())
+    }
+}
+
+impl From<GroupError> for Failure {
+    fn from(error: GroupError) -> Self {
+        let text = error.to_string();
+        match error {
+            GroupError::Busy => Self(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, text),
+            GroupError::Failed => Self(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Failed, text),
+            GroupError::Refused(Refusal::OperationReused) => {
+                Self(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OperationReused, text)
+            }
+            GroupError::Refused(Refusal::UnknownOperation) => Self(StatusCode::NOT_FOUND, ErrorCode::UnknownOperation, text),
+            GroupError::Refused(_) => Self(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, text),
+        }
+    }
+}
+
+/// The routes.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(SIGN_UP_PATH, post(|State(app): State<Arc<App>>, request| call(app, "sign_up", request, sign_up)))
+        .route(CORRECT_PATH, post(|State(app): State<Arc<App>>, request| call(app, "correct", request, correct)))
+        .route(WITHDRAW_PATH, post(|State(app): State<Arc<App>>, request| call(app, "withdraw", request, withdraw)))
+        .route(STATUS_PATH, post(|State(app): State<Arc<App>>, request| call(app, "status", request, status)))
+        .with_state(app)
+}
+
+/// What is the same for all calls.
+async fn call<T: DeserializeOwned, F: Future<Output = Result<Response, Failure>>>(
+    app: Arc<App>,
+    name: &'static str,
+    request: Request,
+    handler: impl FnOnce(Arc<App>, HeaderMap, T) -> F,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let answer = match body::read(body, MAX_WAITLIST_BODY, app.sender_time).await {
+        // serde's own words may repeat what was sent.
+        Ok(body) => match serde_json::from_slice(&body) {
+            Ok(asked) => handler(Arc::clone(&app), head.headers, asked).await,
+            Err(_) => Err(Failure::bad("the body is not the JSON of this call")),
+        },
+        Err(BodyError::TooLong) => {
+            Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadRequest, "a body has at most 4,096 bytes".into()))
+        }
+        Err(BodyError::TooSlow) => {
+            Err(Failure(StatusCode::REQUEST_TIMEOUT, ErrorCode::BadRequest, "the body did not come in time".into()))
+        }
+        Err(BodyError::Broken) => Err(Failure::bad("the body is not whole")),
+    };
+    let end = match &answer {
+        Ok(_) => "answered",
+        Err(failure) if failure.0.is_server_error() => "failed",
+        Err(_) => "refused",
+    };
+    app.metrics.calls.get_or_create(&Call { call: name, end }).increment();
+    answer.unwrap_or_else(|failure| refused(&app, failure))
+}
+
+fn refused(app: &App, Failure(status, code, error): Failure) -> Response {
+    let mut response = body::json(status, &ErrorResponse { code, error });
+    if code == ErrorCode::Busy {
+        let seconds = HeaderValue::from(retry_after(&app.publisher.group, &mut app.rng()));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+/// In how many seconds to come again: anywhere in twice the time that what waits will take, so that not all come at the same moment.
+pub(super) fn retry_after(group: &Group, rng: &mut impl CryptoRng) -> u64 {
+    let spread = (2 * group.wait().as_secs()).clamp(2, MAX_RETRY_AFTER_S);
+    1 + rng.next_u64() % spread
+}
+
+/// The receipt, signed: the same for ever.
+pub(super) fn receipt(keys: &WaitlistKeys, received: &Received) -> Result<String, Failure> {
+    let signer = keys.signer_of(&received.receipt_key).ok_or(GroupError::Failed)?;
+    Ok(signer.sign(received.operation, received.place, received.received_s, received.form_hash))
+}
+
+fn operation(headers: &HeaderMap) -> Result<OperationId, Failure> {
+    let id = headers.get(IDEMPOTENCY_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(OperationId::parse);
+    id.ok_or_else(|| Failure::bad("the header Idempotency-Key has 32 hexadecimal digits"))
+}
+
+fn check(keys: &WaitlistKeys, form: &SealedForm) -> Result<(), Failure> {
+    if !form.is_well_formed() {
+        return Err(Failure::bad("the sealed form has another length than every sealed form has"));
+    }
+    if keys.takes(form) {
+        return Ok(());
+    }
+    let text = "the form is sealed to a key that is not taken; the present one is in client.json";
+    Err(Failure(StatusCode::CONFLICT, ErrorCode::UnknownKey, text.into()))
+}
+
+async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> Result<Response, Failure> {
+    check(&app.waitlist, &request.form)?;
+    let sign_up = SignUp {
+        operation: operation(&headers)?,
+        form: request.form,
+        secret_hash: request.secret_hash,
+        repeat_hash: None,
+        received_at: app.clock().now(),
+    };
+    let received = app.publisher.group.receive(sign_up, app.waitlist.signer().id().into()).await?;
+    answer(&app, &received)
+}
+
+fn answer(app: &App, received: &Received) -> Result<Response, Failure> {
+    let status = if received.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(body::json(status, &SignUpResponse { receipt: receipt(&app.waitlist, received)? }))
+}
+
+async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> Result<Response, Failure> {
+    check(&app.waitlist, &request.form)?;
+    let correction =
+        Correction { operation: operation(&headers)?, sign_up: request.operation_id, secret: request.secret, form: request.form };
+    let receipt_key = app.waitlist.signer().id().to_owned();
+    let received = in_group!(app, |transaction, context| rules::correct(transaction, &correction, &receipt_key, context))?;
+    answer(&app, &received)
+}
+
+async fn withdraw(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
+    let StatusRequest { operation_id, secret } = request;
+    let standing = in_group!(app, |transaction, context| rules::withdraw(transaction, operation_id, &secret, context))?;
+    stands(&app, standing)
+}
+
+async fn status(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
+    let StatusRequest { operation_id, secret } = request;
+    let standing = in_group!(app, |transaction, context| rules::status(transaction, operation_id, &secret, context))?;
+    stands(&app, standing)
+}
+
+fn stands(app: &App, Standing { received, state, reason }: Standing) -> Result<Response, Failure> {
+    Ok(body::json(StatusCode::OK, &StatusResponse { receipt: receipt(&app.waitlist, &received)?, state, reason }))
+}
