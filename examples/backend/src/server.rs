@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::database::{Database, Postgres, Sqlite};
 use crate::files::{Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Decoys, Limits};
+use crate::http::{self, App, Decoys, Limits, Pages};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
@@ -109,9 +109,11 @@ impl Server {
             clock,
             turn: Arc::default(),
         };
+        let is_secure = config.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let app = Arc::new(App {
             publisher,
             waitlist: opened.waitlist,
+            pages: Pages::new(config.form, is_secure).context("the sign-up page cannot be made")?,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
             decoys: Decoys::default(),
