@@ -8,6 +8,8 @@
 //! retry           full jitter: anywhere between a floor and a cap, no sooner than `Retry-After`
 //! retry budget    a person: one retry within 30 s, then one each 10 to 15 minutes; a poll that failed is tried again by one device in so many
 //!                 (from half an hour to 9 hours later, more than two periods), and at the latest with the next poll
+//! refused person  who is refused with `Retry-After` knows that the server is there, and has room for them soon: tried again after the longer of it
+//!                 and 1 s, doubled with each attempt up to 30 s, and up to half as much more, instead of the 10 to 15 minutes
 //! throttling      polls: refused on the device with probability max(0, (requests - K * accepts) / (requests + 1)), over about a day; an answer clears
 //!                 what was to hold polls back
 //! Retry-After     key lists are asked for no sooner, not even where a person asks for them now; a report keeps to the times between its attempts
@@ -49,6 +51,13 @@ const PERSON_RETRY_BASE: Duration = Duration::from_secs(30);
 
 /// The retry budget: beyond the first retry, at least this much time lies between two attempts.
 const PERSON_RETRY_SPACING: Duration = Duration::from_secs(10 * 60);
+
+/// A server that is there and refuses a person says when it has room; this at first, and twice as much with each attempt, is the least in between, so
+/// that one that says too little is not asked the more often the more it refuses.
+const PERSON_REFUSED_BASE: Duration = Duration::from_secs(1);
+
+/// The most that it grows to: a crowd of 25,000 comes to less than 1,000 requests a second with it, which is what a small server refuses easily.
+const PERSON_REFUSED_CAP: Duration = Duration::from_secs(30);
 
 /// A device without a network looks again within this time at first, and as often as its app says that there is one.
 const OFFLINE_RETRY_BASE: Duration = Duration::from_secs(5);
@@ -285,12 +294,13 @@ impl Pacer {
     ) -> Timestamp {
         let Pacing { poll_retry_cap, person_retry_cap } = self.pacing;
         match work {
+            Work::Person if !at_least.is_zero() => now.after(spread(at_least.max(refused(attempts)), Duration::ZERO, rng)),
             Work::Person => {
                 let delay = match attempts {
                     0 | 1 => between(Duration::ZERO, PERSON_RETRY_BASE.min(person_retry_cap), rng),
                     _ => between(PERSON_RETRY_SPACING.min(person_retry_cap), person_retry_cap, rng),
                 };
-                now.after(spread(at_least, delay, rng))
+                now.after(delay)
             }
             Work::Poll(period) => {
                 let delay = between(POLL_RETRY_FLOOR.min(poll_retry_cap), poll_retry_cap, rng);
@@ -332,6 +342,11 @@ pub const MAX_WAIT: Duration = Duration::from_secs(MAX_RETRY_AFTER.as_secs() * 2
 /// Anywhere from `low` to `high`, which is not less.
 fn between(low: Duration, high: Duration, rng: &mut (impl CryptoRng + ?Sized)) -> Duration {
     low + (high - low).mul_f64(fraction(rng))
+}
+
+/// The least time that a person who was refused so often waits.
+fn refused(attempts: u32) -> Duration {
+    (PERSON_REFUSED_BASE * (1 << attempts.saturating_sub(1).min(16))).min(PERSON_REFUSED_CAP)
 }
 
 /// Anywhere from now to a time that doubles with each attempt.

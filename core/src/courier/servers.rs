@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::waitlist::{FormRules, ReceiptError, ReceiptKey, SealError, SealingKey};
 use crate::diagnosis::{ExportError, PublicKey};
 
 /// The longest file that is read, in bytes.
@@ -42,6 +43,12 @@ pub enum ServersError {
     /// One of the public keys is none.
     #[error("a public key of the servers: {0}")]
     PublicKey(#[from] ExportError),
+    /// The key that forms are sealed to is none.
+    #[error("the waiting list: {0}")]
+    SealingKey(#[from] SealError),
+    /// A key that vouches for receipts is none, or there is not one.
+    #[error("the waiting list: {0}")]
+    ReceiptKey(#[from] ReceiptError),
 }
 
 /// The servers of one health authority, and the key lists of those whose countries matter.
@@ -62,6 +69,9 @@ pub struct Servers {
     /// The mean time between two decoys of a device, in seconds: a day unless said otherwise, an hour to 30 days.
     #[serde(default = "default_decoy_mean")]
     pub decoy_mean_s: u64,
+    /// The waiting list, where the authority has one.
+    #[serde(default)]
+    pub waitlist: Option<WaitlistServer>,
 }
 
 fn default_decoy_mean() -> u64 {
@@ -88,6 +98,56 @@ pub struct ServerKey {
     pub pem: String,
 }
 
+/// A waiting list.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WaitlistServer {
+    /// Its address, what the paths of the interface are below, with or without a slash at its end.
+    pub url: String,
+    /// The name of the key that forms are sealed to.
+    pub key_id: String,
+    /// That key, as [`SealingKey`] reads it.
+    pub public_key: String,
+    /// Keys that vouch for receipts: the present one, and those before it.
+    pub receipt_keys: Vec<WaitlistKey>,
+    /// What is asked for.
+    #[serde(default)]
+    pub form: FormRules,
+}
+
+/// A key that vouches for receipts.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WaitlistKey {
+    /// Its name in receipts.
+    pub key_id: String,
+    /// The key, as [`ReceiptKey`] reads it.
+    pub public_key: String,
+}
+
+impl WaitlistServer {
+    /// The key that forms are sealed to.
+    ///
+    /// # Errors
+    /// [`SealError::Key`]; [`Servers::from_json`] has looked at that.
+    pub fn sealing_key(&self) -> Result<SealingKey, SealError> {
+        SealingKey::new(&self.key_id, &self.public_key)
+    }
+
+    /// The keys that vouch for receipts, with their names.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Key`]; [`Servers::from_json`] has looked at that.
+    pub fn receipt_keys(&self) -> Result<Vec<(&str, ReceiptKey)>, ReceiptError> {
+        self.receipt_keys.iter().map(|key| Ok((key.key_id.as_str(), ReceiptKey::new(&key.public_key)?))).collect()
+    }
+
+    fn check(&self) -> Result<(), ServersError> {
+        check_address("waitlist.url", &self.url)?;
+        self.sealing_key()?;
+        // Without one no receipt could ever be believed.
+        if self.receipt_keys()?.is_empty() { Err(ReceiptError::Key.into()) } else { Ok(()) }
+    }
+}
+
 impl Servers {
     /// Reads what an authority or a backend wrote. Members that are not known are passed over.
     ///
@@ -109,6 +169,7 @@ impl Servers {
             check_address("base_url", &list.base_url)?;
         }
         servers.authority_keys()?;
+        servers.waitlist.as_ref().map_or(Ok(()), WaitlistServer::check)?;
         Ok(servers)
     }
 
@@ -180,5 +241,36 @@ mod tests {
         ));
         assert!(matches!(Servers::from_json(&vec![b' '; MAX_SERVERS_FILE + 1]), Err(ServersError::TooLong { .. })));
         assert!(matches!(Servers::from_json(b"{}"), Err(ServersError::Json(_))));
+    }
+
+    #[test]
+    fn a_waiting_list_is_there_or_not_and_its_address_and_keys_are_checked() {
+        let key = "CSr7WZ5D5PrMHg2BRIFbgCmlpzKSnwf29rBCVSU+wE4=";
+        let good = serde_json::json!({
+            "url": "https://list.example", "key_id": "v1", "public_key": key,
+            "receipt_keys": [{"key_id": "v1", "public_key": key}], "form": {"national_number": "luxembourg"},
+        });
+        let read = |waitlist: &serde_json::Value| {
+            let json = serde_json::json!({
+                "verification_url": "https://a", "api_key": "k", "publish_url": "https://b", "health_authority_id": "h",
+                "key_lists": [], "public_keys": [], "waitlist": waitlist,
+            });
+            Servers::from_json(json.to_string().as_bytes())
+        };
+        assert!(read(&serde_json::Value::Null).unwrap().waitlist.is_none());
+        let list = read(&good).unwrap().waitlist.unwrap();
+        assert_eq!(list.form.national_number, crate::courier::waitlist::NumberFormat::Luxembourg);
+        assert_eq!((list.sealing_key().unwrap().id(), list.receipt_keys().unwrap()[0].0), ("v1", "v1"));
+        let with = |member: &str, value: serde_json::Value| {
+            let mut changed = good.clone();
+            changed[member] = value;
+            read(&changed)
+        };
+        assert!(matches!(with("url", "http://list.example".into()), Err(ServersError::Address { member: "waitlist.url" })));
+        assert!(matches!(with("public_key", "AAAA".into()), Err(ServersError::SealingKey(_))));
+        assert!(matches!(with("key_id", "".into()), Err(ServersError::SealingKey(_))));
+        assert!(matches!(with("receipt_keys", serde_json::json!([])), Err(ServersError::ReceiptKey(_))));
+        let wrong = serde_json::json!([{"key_id": "v1", "public_key": "!"}]);
+        assert!(matches!(with("receipt_keys", wrong), Err(ServersError::ReceiptKey(_))));
     }
 }

@@ -1,6 +1,8 @@
 //! `vigie-backend`: the reference server at a terminal.
 
 mod cli;
+#[cfg(unix)]
+mod processes;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -46,10 +48,24 @@ fn write_error(error: &anyhow::Error) -> std::io::Result<()> {
 
 fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.options.config()?;
-    let data = config.data.clone();
+    #[cfg(unix)]
+    {
+        processes::prepare()?;
+        if cli.options.processes() > 1 {
+            return processes::run(cli.options.processes());
+        }
+    }
+    #[cfg(not(unix))]
+    anyhow::ensure!(cli.options.processes() == 1, "several processes on one address need a Unix system");
+    let (data, share) = (config.data.clone(), config.share);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
     runtime.block_on(async {
         let server = Server::start(config, Arc::new(SystemClock)).await?;
+        if !share.is_first() {
+            ended().await?;
+            server.shutdown().await;
+            return Ok(());
+        }
         let mut to = anstream::stdout();
         writeln!(to, "serving apps    http://{}", server.public_address())?;
         writeln!(to, "serving admins  http://{}  (token: {})", server.admin_address(), data.join("keys/admin-token").display())?;

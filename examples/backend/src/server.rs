@@ -12,14 +12,14 @@ use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vigie::courier::waitlist::FormRules;
 use vigie::time::Clock;
 
 use crate::batches::{PublishError, Publisher};
-use crate::config::Config;
+use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
 use crate::files::{Files, INDEX};
 use crate::group::Group;
@@ -28,6 +28,9 @@ use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::waitlist::{Role, WaitlistKeys};
+
+/// Connections that the system keeps until they are accepted: a crowd of a second. The system may have a lower limit of its own (net.core.somaxconn).
+const BACKLOG: u32 = 16_384;
 
 /// How often it is looked whether a batch is due, or another instance left something unfinished.
 const ROUND: Duration = Duration::from_secs(30);
@@ -86,9 +89,14 @@ impl Server {
     /// Where folder, database, files or addresses cannot be used.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let cannot = |address: SocketAddr| move || format!("{address} cannot be listened on");
-        let public = TcpListener::bind(config.listen).await.with_context(cannot(config.listen))?;
-        let admin = TcpListener::bind(config.admin_listen).await.with_context(cannot(config.admin_listen))?;
-        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
+        let share = config.share;
+        let bind = |is_served: bool, address| {
+            let listener = is_served.then(|| listen(address, share).with_context(cannot(address))).transpose()?;
+            let bound = listener.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+            anyhow::Ok((listener, bound))
+        };
+        let (public, public_address) = bind(config.role != Role::Open, config.listen)?;
+        let (admin, admin_address) = bind(share.is_first(), config.admin_listen)?;
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
         let folder = config.data.join("public");
@@ -125,11 +133,13 @@ impl Server {
         let (end, ends) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let served = config.bucket.is_none().then_some(folder.as_path());
-        if config.role != Role::Open {
+        if let Some(public) = public {
             tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
         }
-        tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
-        tasks.spawn(rounds(Arc::clone(&app), ends));
+        if let Some(admin) = admin {
+            tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
+            tasks.spawn(rounds(Arc::clone(&app), ends));
+        }
         Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
     }
 
@@ -160,6 +170,18 @@ impl Server {
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
+}
+
+/// Listens. The system spreads connections over all processes of a share.
+fn listen(address: SocketAddr, share: Share) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As TcpListener::bind does it: a server that is started again does not wait for connections that have ended.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(share.of.get() > 1)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Publishes on schedule. What fails is tried again in the next round.

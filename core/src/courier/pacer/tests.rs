@@ -101,6 +101,25 @@ fn retry_after_is_kept_spread_and_bounded() {
 }
 
 #[test]
+fn a_person_who_is_refused_with_a_time_comes_back_then_and_not_after_a_quarter_of_an_hour() {
+    let (mut pacer, mut rng) = (Pacer::default(), rng());
+    let mut gaps = |attempts, said| {
+        let refused = Failure::Server(Some(RetryAfter::Delay(Duration::from_secs(said))));
+        let gaps = (0..200).map(|_| pacer.failed(Work::Person, attempts, refused, NOW, &mut rng).since(NOW).as_secs_f64());
+        gaps.collect::<Vec<f64>>()
+    };
+    for (attempts, said, least) in
+        [(1, 2, 2.0), (2, 1, 2.0), (3, 1, 4.0), (3, 20, 20.0), (6, 1, 30.0), (u32::MAX, 1, 30.0), (9, 600, 600.0)]
+    {
+        let gaps = gaps(attempts, said);
+        assert!(gaps.iter().all(|gap| (least..=least * 1.5).contains(gap)), "attempt {attempts}, told {said} s");
+        assert!(gaps.iter().any(|gap| *gap < least * 1.1) && gaps.iter().any(|gap| *gap > least * 1.4), "and not all at once");
+    }
+    let nothing_said = gaps(2, 0);
+    assert!(nothing_said.iter().all(|gap| *gap >= PERSON_RETRY_SPACING.as_secs_f64()), "0 s says nothing of when");
+}
+
+#[test]
 fn nobody_asks_sooner_than_the_server_said_and_its_next_answer_ends_that() {
     let (mut pacer, mut rng) = (Pacer::default(), rng());
     let hour = Duration::from_secs(3_600);
