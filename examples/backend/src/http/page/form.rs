@@ -26,8 +26,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use vigie::courier::waitlist::{Form, OperationId, RecoveryCode, SealedForm};
 
-use super::submitted::{Own, Submitted, no_cookie};
 use super::code;
+use super::submitted::{Own, Submitted, no_cookie};
 use crate::group::GroupError;
 use crate::http::App;
 use crate::http::body;
