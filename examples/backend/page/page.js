@@ -4,7 +4,8 @@
 import { canonical, mistakes } from "./form.js";
 import * as sealing from "./sealing.js";
 
-const KEPT = "vigie-sign-ups";
+// What is kept lies under one name for each sign-up, so that two tabs write over nothing of each other.
+const KEPT = "vigie-sign-up ";
 const PATHS = { sign_up: "/v1/waitlist", correct: "/v1/waitlist/correct", withdraw: "/v1/waitlist/withdraw", status: "/v1/waitlist/status" };
 // A repeat after this long, doubled each time up to the longest, and spread: not everybody comes back at once.
 const FIRST_WAIT_MS = 2_000;
@@ -17,6 +18,7 @@ const SECTIONS = ["without", "start", "code-step", "result"];
 const language = document.documentElement.lang;
 
 let signUps = load();
+// The sign-up that is shown, or waited for.
 let current = null;
 // The recovery code of the form being filled in, or the sign-up being corrected.
 let draft = { code: null, corrects: null };
@@ -25,19 +27,32 @@ const underWay = new Set();
 
 function load() {
   try {
-    return JSON.parse(localStorage.getItem(KEPT)) ?? [];
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(KEPT));
+    return names.sort().map((name) => ({ ...JSON.parse(localStorage.getItem(name)), name }));
   } catch {
     return [];
   }
 }
 
 // A browser that keeps nothing still sends; only a reload repeats nothing then.
-function keep() {
+function keep(signUp) {
+  const { name, ...known } = signUp;
   try {
-    localStorage.setItem(KEPT, JSON.stringify(signUps));
+    localStorage.setItem(name, JSON.stringify(known));
   } catch {
     /* full, or forbidden */
   }
+  showKept();
+}
+
+function add(signUp) {
+  signUp.name ??= `${KEPT}${Date.now()} ${sealing.randomId()}`;
+  if (!signUps.includes(signUp)) signUps.push(signUp);
+}
+
+function drop(signUp) {
+  signUps = signUps.filter((other) => other !== signUp);
+  localStorage.removeItem(signUp.name);
   showKept();
 }
 
@@ -99,6 +114,7 @@ function showMistakes(fields) {
 
 function begin(corrects, isAgain) {
   if (!isAgain) draft = { code: null, corrects };
+  current = null;
   say("");
   showMistakes([]);
   element("intro").hidden = Boolean(corrects);
@@ -133,22 +149,30 @@ async function send() {
   if (!form) return;
   checked = null;
   say(text("sending"));
+  const signUp = corrects ?? { code };
   try {
-    const own = await sealing.derived(corrects?.code ?? code);
-    const id = corrects ? sealing.randomId() : own.id;
-    const sealed = await sealing.sealForm(form, id, own.secretHash, await authority());
-    const body = corrects
-      ? { operation_id: own.id, secret: own.secret, form: sealed.form }
-      : { form: sealed.form, secret_hash: own.secretHash };
-    const signUp = corrects ?? { code };
-    signUp.pending = { kind: corrects ? "correct" : "sign_up", id, hash: sealed.hash, body: JSON.stringify(body) };
-    if (!corrects) signUps.push(signUp);
-    keep();
-    deliver(signUp, form);
+    await seal(signUp, form, corrects ? "correct" : "sign_up");
   } catch {
     checked = form;
-    say(text("no_network"));
+    return say(text("no_network"));
   }
+  element("form").reset();
+  draft = { code: null, corrects: null };
+  current = signUp;
+  deliver(signUp, form);
+}
+
+async function seal(signUp, form, kind) {
+  const own = await sealing.derived(signUp.code);
+  const id = kind === "correct" ? sealing.randomId() : own.id;
+  const sealed = await sealing.sealForm(form, id, own.secretHash, await authority());
+  const body =
+    kind === "correct"
+      ? { operation_id: own.id, secret: own.secret, form: sealed.form }
+      : { form: sealed.form, secret_hash: own.secretHash };
+  signUp.pending = { kind, id, hash: sealed.hash, body: JSON.stringify(body) };
+  add(signUp);
+  keep(signUp);
 }
 
 async function post(kind, body, id) {
@@ -164,16 +188,15 @@ async function post(kind, body, id) {
 
 // Sends the same bytes until they are answered, also when the page was loaded again.
 async function deliver(signUp, form) {
+  if (current === signUp) show("none");
   if (underWay.has(signUp)) return;
   underWay.add(signUp);
-  current = signUp;
-  show("none");
   for (let attempt = 0; signUp.pending && signUps.includes(signUp); attempt++) {
-    say(text("sending"));
+    if (current === signUp) say(text("sending"));
     const { kind, id, body } = signUp.pending;
     const answer = await post(kind, body, id);
     if (!signUps.includes(signUp)) break;
-    if (!(await settled(signUp, answer, form))) await pause(attempt, answer.retryAfter);
+    if (!(await settled(signUp, answer, form))) await pause(signUp, attempt, answer.retryAfter);
   }
   underWay.delete(signUp);
 }
@@ -182,47 +205,47 @@ async function deliver(signUp, form) {
 async function settled(signUp, { status, json }, form) {
   const { pending } = signUp;
   if (status === 200 || status === 201) {
-    const says = await believed(json.receipt, signUp).catch(() => null);
+    const says = await believed(json.receipt).catch(() => null);
     if (!says || (pending.hash && says.form_hash !== pending.hash)) return false;
     done(signUp, { receipt: json.receipt, place: says.place, received_s: says.received_s, state: json.state ?? "received" });
-    return true;
-  }
-  if (status === 409 && form) {
-    // The key has changed since the page was loaded, and nothing was stored: sealed again, to the new one.
-    await authority(true).catch(() => null);
-    giveUp(signUp);
-    checked = form;
-    send();
     return true;
   }
   if (status === 422) {
     await reused(signUp);
     return true;
   }
-  if ([400, 404, 409, 413].includes(status)) {
-    giveUp(signUp);
-    if (signUp.receipt) showResult(signUp, "result-title");
-    else begin(null, true);
-    say(text(status === 404 ? "unknown" : status === 409 ? "key_changed" : "not_taken"));
-    return true;
+  if (status === 409 && form) {
+    // The key has changed since the page was loaded, and nothing was stored: sealed again, to the new one.
+    await authority(true)
+      .then(() => seal(signUp, form, pending.kind))
+      .catch(() => null);
+    return false;
   }
-  return false;
+  // Only a person can help, and this one looks at something else.
+  if (current !== signUp || ![400, 404, 409, 413].includes(status)) return false;
+  giveUp(signUp);
+  say(text(status === 404 ? "unknown" : status === 409 ? "key_changed" : "not_taken"));
+  return true;
 }
 
-// Nothing of it was stored.
+// Nothing of it was stored: back to where it came from, with the same recovery code.
 function giveUp(signUp) {
-  draft = { code: signUp.receipt ? null : signUp.code, corrects: signUp.receipt ? signUp : null };
   delete signUp.pending;
-  if (!signUp.receipt) signUps = signUps.filter((other) => other !== signUp);
-  keep();
+  if (signUp.receipt) {
+    keep(signUp);
+    showResult(signUp, "result-title");
+    return;
+  }
+  drop(signUp);
+  draft = { code: signUp.code, corrects: null };
+  begin(null, true);
 }
 
 function done(signUp, known) {
   delete signUp.pending;
-  Object.assign(signUp, known);
-  keep();
-  element("form").reset();
-  draft = { code: null, corrects: null };
+  Object.assign(signUp, { reason: "" }, known);
+  keep(signUp);
+  if (current !== signUp) return;
   say("");
   showResult(signUp, "result-title");
 }
@@ -231,16 +254,16 @@ function done(signUp, known) {
 async function reused(signUp) {
   const isOfSignUp = signUp.pending.kind === "sign_up";
   delete signUp.pending;
-  keep();
+  keep(signUp);
   await look(signUp);
   element("reused").hidden = !isOfSignUp || !signUp.receipt;
 }
 
-async function pause(attempt, retryAfter) {
+async function pause(signUp, attempt, retryAfter) {
   const spread = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
   const wait = retryAfter * 1000 + spread;
   const time = new Date(Date.now() + wait).toLocaleTimeString(language);
-  say(text(navigator.onLine ? "waiting" : "no_network_kept").replace("{time}", time));
+  if (current === signUp) say(text(navigator.onLine ? "waiting" : "no_network_kept").replace("{time}", time));
   await new Promise((resolve) => {
     setTimeout(resolve, wait);
     if (!retryAfter) addEventListener("online", resolve, { once: true });
@@ -264,14 +287,13 @@ async function look(signUp) {
   if (says && says.operation_id === own.id) {
     Object.assign(signUp, { receipt: json.receipt, place: says.place, received_s: says.received_s });
     Object.assign(signUp, { state: json.state, reason: json.reason });
-    if (!signUps.includes(signUp)) signUps.push(signUp);
-    keep();
+    add(signUp);
+    keep(signUp);
     say("");
     return showResult(signUp, "result-title");
   }
   if (status === 404) {
-    signUps = signUps.filter((other) => other !== signUp);
-    keep();
+    drop(signUp);
     begin(null);
   } else if (signUp.receipt) showResult(signUp);
   say(text(status === 404 ? "unknown" : "no_network"));
@@ -297,7 +319,7 @@ async function showResult(signUp, heading) {
 async function withdraw(signUp) {
   const own = await sealing.derived(signUp.code);
   signUp.pending = { kind: "withdraw", body: JSON.stringify({ operation_id: own.id, secret: own.secret }) };
-  keep();
+  keep(signUp);
   deliver(signUp);
 }
 
@@ -316,6 +338,7 @@ function showKept() {
 }
 
 function resume(signUp) {
+  current = signUp;
   if (signUp.pending) return deliver(signUp);
   if (signUp.receipt) return showResult(signUp, "result-title");
   return look(signUp);
@@ -323,11 +346,8 @@ function resume(signUp) {
 
 // Everything that this site keeps here, the cookie of the form without JavaScript, too.
 async function forget() {
-  signUps = [];
-  current = null;
-  localStorage.removeItem(KEPT);
+  for (const signUp of [...signUps, ...load()]) drop(signUp);
   element("form").reset();
-  showKept();
   begin(null);
   const answer = await fetch("/signup/forget", { method: "POST", body: new URLSearchParams({ language }) }).catch(() => null);
   say(text(answer?.ok ? "forgotten" : "no_network"));

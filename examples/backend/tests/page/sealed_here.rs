@@ -6,8 +6,9 @@ use vigie::courier::waitlist::{Language, RecoveryCode};
 use crate::browser::Browser;
 use crate::desk::{ADA, BOB, Desk, MOVED, Person};
 
-const KEPT: &str = "return JSON.parse(localStorage.getItem('vigie-sign-ups') ?? '[]');";
-const KEEP: &str = "localStorage.setItem('vigie-sign-ups', JSON.stringify(arguments[0]));";
+const KEPT: &str =
+    "return Object.keys(localStorage).sort().map((name) => ({ name, ...JSON.parse(localStorage.getItem(name)) }));";
+const KEEP: &str = "const { name, ...known } = arguments[0]; localStorage.setItem(name, JSON.stringify(known));";
 
 async fn kept(browser: &Browser) -> Vec<Value> {
     browser.run(KEPT, Vec::new()).await.as_array().unwrap().clone()
@@ -90,12 +91,17 @@ pub(crate) async fn an_answer_that_was_lost_is_asked_for_with_the_same_bytes(bro
     browser.click("another").await;
     to_code(browser, &BOB).await;
     // What was kept before the first byte was sent.
-    browser.run("window.kept = []; const set = Storage.prototype.setItem; Storage.prototype.setItem = function (name, value) { window.kept.push(value); return set.call(this, name, value); };", Vec::new()).await;
+    let script = "window.kept = []; const set = Storage.prototype.setItem;
+        Storage.prototype.setItem = function (name, value) {
+            window.kept.push({ name, ...JSON.parse(value) });
+            return set.call(this, name, value);
+        };";
+    browser.run(script, Vec::new()).await;
     browser.click("send").await;
     browser.says("place", "3").await;
     let receipt = kept(browser).await[2]["receipt"].clone();
-    let before = browser.run("return JSON.parse(window.kept[0]);", Vec::new()).await;
-    assert!(before[2]["pending"]["body"].is_string() && before[2]["receipt"].is_null());
+    let before = browser.run("return window.kept[0];", Vec::new()).await;
+    assert!(before["pending"]["body"].is_string() && before["receipt"].is_null() && receipt.is_string());
     browser.run(KEEP, vec![before]).await;
     browser.driver.refresh().await.unwrap();
     browser.says("place", "3").await;
@@ -103,15 +109,14 @@ pub(crate) async fn an_answer_that_was_lost_is_asked_for_with_the_same_bytes(bro
 }
 
 pub(crate) async fn other_bytes_show_the_first_receipt_which_can_be_corrected(browser: &Browser, desk: &Desk) {
-    let mut all = kept(browser).await;
-    let (code, receipt) = (all[0]["code"].as_str().unwrap().to_owned(), all[0]["receipt"].clone());
+    let first = kept(browser).await[0].clone();
+    let (code, receipt) = (first["code"].as_str().unwrap().to_owned(), first["receipt"].clone());
     let own = RecoveryCode::parse(&code).unwrap();
     let (form, _) = desk.sealed(2);
     let body = json!({ "form": form, "secret_hash": own.secret().hash() }).to_string();
     let pending = json!({ "kind": "sign_up", "id": own.operation_id(), "hash": "", "body": body });
-    all.truncate(1);
-    all[0] = json!({ "code": code, "pending": pending });
-    browser.run(KEEP, vec![json!(all)]).await;
+    browser.run("localStorage.clear();", Vec::new()).await;
+    browser.run(KEEP, vec![json!({ "name": first["name"], "code": code, "pending": pending })]).await;
     browser.driver.refresh().await.unwrap();
     browser.seen("reused").await;
     assert_eq!(browser.text("place").await, "1");
