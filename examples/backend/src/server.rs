@@ -24,7 +24,7 @@ use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
 use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Conflicts, Decoys, Limits};
+use crate::http::{self, App, Conflicts, Decoys, Limits, Pages};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
@@ -128,9 +128,11 @@ impl Server {
             clock,
             turn: Arc::default(),
         };
+        let is_secure = config.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let app = Arc::new(App {
             publisher,
             waitlist: opened.waitlist,
+            pages: Pages::new(config.form, is_secure).context("the sign-up page cannot be made")?,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
             conflicts: Conflicts::default(),

@@ -7,6 +7,7 @@ mod chaff;
 mod files;
 mod limits;
 mod operator;
+mod page;
 mod public;
 mod waitlist;
 
@@ -34,6 +35,7 @@ use crate::waitlist::WaitlistKeys;
 pub use chaff::Decoys;
 pub use limits::{Limits, WrongCodes};
 pub use operator::Conflicts;
+pub use page::Pages;
 
 /// Connections at once. Above it they wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_000;
@@ -51,6 +53,8 @@ pub struct App {
     pub publisher: Publisher,
     /// Keys of the waiting list.
     pub waitlist: WaitlistKeys,
+    /// The sign-up page.
+    pub pages: Pages,
     /// What is counted.
     pub metrics: Metrics,
     /// Limits on wrong codes.
@@ -82,7 +86,7 @@ impl App {
 
 /// What everybody may call, and, where there is a folder, the published files.
 pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router {
-    let router = public::router(Arc::clone(&app)).merge(waitlist::router(app));
+    let router = public::router(Arc::clone(&app)).merge(waitlist::router(Arc::clone(&app))).merge(page::router(app));
     match folder {
         Some(folder) => router.merge(files::router(folder)),
         None => router,
