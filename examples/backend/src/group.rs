@@ -214,7 +214,10 @@ fn in_savepoint(
 fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>) -> (bool, Answer) {
     let receipt_key = waiting.first().map(|first| Arc::clone(&first.receipt_key)).unwrap_or_default();
     let (sign_ups, senders): (Vec<SignUp>, Vec<_>) = waiting.into_iter().map(|one| (one.sign_up, one.answer)).unzip();
-    let given = rules::receive(transaction, &sign_ups, &receipt_key).inspect_err(|e| drop(failed(e)));
+    let given = rules::receive(transaction, &sign_ups, &receipt_key);
+    if let Err(e) = &given {
+        failed(e);
+    }
     let is_kept = given.is_ok();
     let answer: Answer = Box::new(move |is_committed| {
         let mut given = given.unwrap_or_default().into_iter();
