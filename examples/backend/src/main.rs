@@ -1,6 +1,7 @@
 //! `vigie-backend`: the reference server at a terminal.
 
 mod cli;
+mod desk;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     let ended = match &cli.command {
         None => serve(&cli),
         Some(Command::Issue(args)) => issue(&cli, args),
+        Some(Command::Forget(args)) => desk::forget(&cli, args),
+        Some(Command::Conflicts(args)) => desk::conflicts(&cli, args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ mod common;
 mod decoys;
 mod files;
 mod instances;
+mod mails;
 mod nginx;
 mod phone;
 mod place;
@@ -22,6 +23,7 @@ mod repeats;
 mod reports;
 mod schema;
 mod story;
+mod stranger;
 
 use place::Place;
 
@@ -49,6 +51,7 @@ async fn everything(place: &Place) {
     files::an_instance_that_was_slow_replaces_no_newer_index(place).await;
     files::a_file_that_vanished_is_written_again(place).await;
     files::a_file_whose_keys_are_erased_is_not_written_again(place).await;
+    stranger::nobody_learns_who_is_on_the_list(place).await;
     story::one_reports_and_the_other_is_warned(place).await;
     story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }
