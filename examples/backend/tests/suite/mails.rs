@@ -107,8 +107,8 @@ async fn every_confirmation_arrives_whatever_the_mail_server_does() {
     assert_eq!(backend.opener().send().await.unwrap(), 0);
     let swallowed = server.mails();
     assert!(!swallowed.is_empty());
-    backend.restart().await;
     server.does("accept");
+    backend.restart().await;
     for _ in 0..24 {
         backend.clock.advance(DAY / 24);
         backend.opener().send().await.unwrap();
