@@ -65,10 +65,12 @@ fn an_operator_sees_conflicts_and_forgets_people_by_place_operation_and_number()
     let json: serde_json::Value = serde_json::from_slice(&run(data, &["conflicts", "--json"], "").stdout).unwrap();
     assert_eq!(json[0][1], serde_json::json!({ "place": 3, "address": "c@example.org" }));
 
+    // As a server that runs beside it.
+    let _beside = vigie_backend::open(&Config::new(data)).unwrap();
     let forgotten = run(data, &["forget", "--number"], " 12-34 \n");
     assert_eq!(
         text(&forgotten.stdout),
-        "erased: sign-ups 2, corrections 0, hashes of number and address 2, mails 2 (files 0)\n",
+        "erased: sign-ups 2, corrections 0, hashes of number and address 2, mails 3 (files 0)\n",
         "{forgotten:?}"
     );
     assert!(text(&run(data, &["forget", "--operation", &"02".repeat(16)], "").stdout).starts_with("erased: sign-ups 1,"));
