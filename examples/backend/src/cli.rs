@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use vigie::courier::waitlist::NumberFormat;
+use vigie::courier::waitlist::{NumberFormat, OperationId};
 use vigie::time::Date;
-use vigie_backend::config::{Config, Share};
+use vigie_backend::config::{Config, Share, WAITLIST_RETENTION_DAYS};
 use vigie_backend::files::Bucket;
 use vigie_backend::group::MAX_GROUP;
 use vigie_backend::http::WrongCodes;
 use vigie_backend::rules::{Policy, TestType};
-use vigie_backend::waitlist::Role;
+use vigie_backend::waitlist::{MailConfig, Role};
 
 const AFTER: &str = "\
 Without a command it serves: everything that is missing is made in the folder at the first start.
@@ -43,6 +43,10 @@ pub(crate) enum Command {
     /// Publish the bulletin: figures, advice and configuration for all apps
     #[command(subcommand)]
     Bulletin(BulletinCommand),
+    /// Erase all that says anything of a person on the waiting list, for good
+    Forget(ForgetArgs),
+    /// Show the numbers for which several addresses were given: at a terminal only, it names people
+    Conflicts(ConflictsArgs),
 }
 
 /// What can be done with a bulletin.
@@ -143,6 +147,18 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = NumberName::Any, global = true)]
     national_number: NumberName,
 
+    /// The mail server: smtps://user:password@host:465, smtp://host:25?tls=required, or smtp://host:25 without encryption [default: the folder DATA/mail]
+    #[arg(long, value_name = "URL", env = "VIGIE_BACKEND_MAIL", hide_env_values = true, global = true)]
+    mail: Option<String>,
+
+    /// Who writes to people on the waiting list
+    #[arg(long, value_name = "ADDRESS", default_value_t = MailConfig::default().from, global = true)]
+    mail_from: String,
+
+    /// Sign-ups that are older than so many days are erased
+    #[arg(long, value_name = "DAYS", default_value_t = WAITLIST_RETENTION_DAYS, global = true)]
+    waitlist_retention_days: u32,
+
     /// Calls in one transaction at most. For measuring: 1 shows what groups are good for
     #[arg(long, value_name = "N", default_value_t = MAX_GROUP, global = true, hide = true)]
     group_size: NonZeroUsize,
@@ -175,6 +191,8 @@ impl Options {
         config.share = Share { number: self.process.saturating_sub(1), of: self.processes };
         config.role = self.role.into();
         config.form.national_number = self.national_number.into();
+        config.mail = MailConfig { server: self.mail.clone(), from: self.mail_from.clone(), ..MailConfig::default() };
+        config.waitlist_retention_days = self.waitlist_retention_days;
         // A larger one lets the first of it wait too long.
         config.group_size = self.group_size.min(MAX_GROUP);
         config.policy = Policy {
@@ -249,6 +267,31 @@ pub(crate) struct IssueArgs {
     pub(crate) short_code: bool,
 }
 
+/// Whom to forget.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ForgetArgs {
+    /// The sign-up with this number on the list
+    #[arg(long, value_name = "N")]
+    pub(crate) place: Option<u64>,
+
+    /// The sign-up with this operation id, 32 hexadecimal digits
+    #[arg(long, value_name = "ID", value_parser = parse_operation)]
+    pub(crate) operation: Option<OperationId>,
+
+    /// All sign-ups of a national number, which is read from stdin; needs the folder `open`
+    #[arg(long)]
+    pub(crate) number: bool,
+}
+
+/// How to show conflicts.
+#[derive(Debug, Args)]
+pub(crate) struct ConflictsArgs {
+    /// One JSON array, for a machine
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What a test says.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Test {
@@ -272,6 +315,10 @@ impl From<Test> for TestType {
 
 fn parse_date(text: &str) -> Result<Date, &'static str> {
     vigie_backend::parse_date(text).ok_or("a date is written YYYY-MM-DD")
+}
+
+fn parse_operation(text: &str) -> Result<OperationId, &'static str> {
+    OperationId::parse(text).ok_or("an operation id has 32 hexadecimal digits")
 }
 
 fn parse_network(text: &str) -> Result<IpNet, &'static str> {

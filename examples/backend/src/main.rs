@@ -1,6 +1,7 @@
 //! `vigie-backend`: the reference server at a terminal.
 
 mod cli;
+mod desk;
 #[cfg(unix)]
 mod processes;
 
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         Some(Command::Issue(args)) => issue(&cli, args),
         Some(Command::Bulletin(BulletinCommand::Publish { file })) => publish_bulletin(&cli, file),
         Some(Command::Bulletin(BulletinCommand::Example)) => bulletin_example(&cli),
+        Some(Command::Forget(args)) => desk::forget(&cli, args),
+        Some(Command::Conflicts(args)) => desk::conflicts(&cli, args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

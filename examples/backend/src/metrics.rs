@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
-/// The step.
-const STEP: u64 = 10;
+/// The step of counts of people.
+pub const STEP: u64 = 10;
 
 /// A count that is shown in steps.
 #[derive(Debug, Clone, Default)]

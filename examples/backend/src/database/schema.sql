@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS opened (
     number_hash BYTEA NOT NULL,
     contact_hash BYTEA NOT NULL
 );
-CREATE INDEX IF NOT EXISTS opened_number ON opened (number_hash);
+CREATE INDEX IF NOT EXISTS opened_number ON opened (number_hash, place);
 
 -- A mail that is to be sent, was, or was given up because the server refused it for days. What it says and to whom is in the form of its sign-up.
 -- `message_id` is the part before the `@`.

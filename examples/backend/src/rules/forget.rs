@@ -11,6 +11,9 @@ use crate::waitlist::Opening;
 /// Sign-ups that are looked through or erased in one transaction.
 const CHUNK: i64 = 500;
 
+/// Tasks of the corrections of a place. Tasks are found by their operations: of places, only those that wait have an index.
+const OF_CORRECTIONS: &str = "operation_id IN (SELECT operation_id FROM correction WHERE place = $1)";
+
 /// How much was erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
@@ -45,6 +48,7 @@ pub fn forget(transaction: &mut dyn Transaction, places: &[u64], now: Timestamp)
         erase(transaction, *place, now)?;
         // It knows a repeat by what the form said.
         transaction.execute("UPDATE sign_up SET repeat_hash = NULL WHERE place = $1", &[value()])?;
+        transaction.execute(&format!("DELETE FROM task WHERE {OF_CORRECTIONS}"), &[value()])?;
         forgotten.corrections += transaction.execute("DELETE FROM correction WHERE place = $1", &[value()])?;
     }
     Ok(forgotten)
@@ -87,20 +91,26 @@ pub fn places_of_number(
     Ok(places)
 }
 
-/// Erases sign-ups that came before this moment entirely, so many at a time. How many.
+/// Erases sign-ups that came before this moment entirely, so many at a time. How many. Places rise with time, so only the first are looked at.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub fn erase_sign_ups(transaction: &mut dyn Transaction, before: Timestamp) -> Result<usize, DatabaseError> {
-    let rows = transaction.query(
-        "SELECT place FROM sign_up WHERE received_s < $1 ORDER BY place LIMIT $2",
-        &[before.unix_s().into(), CHUNK.into()],
-    )?;
+    let rows = transaction.query("SELECT place, received_s FROM sign_up ORDER BY place LIMIT $1", &[CHUNK.into()])?;
+    let mut erased = 0;
     for row in &rows {
+        if row.integer(1)? >= before.unix_s() {
+            continue;
+        }
         let place: [Value; 1] = [row.integer(0)?.into()];
-        for table in ["mail", "opened", "correction", "task", "sign_up"] {
+        let task = format!(
+            "DELETE FROM task WHERE {OF_CORRECTIONS} OR operation_id IN (SELECT operation_id FROM sign_up WHERE place = $1)"
+        );
+        transaction.execute(&task, &place)?;
+        for table in ["mail", "opened", "correction", "sign_up"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE place = $1"), &place)?;
         }
+        erased += 1;
     }
-    Ok(rows.len())
+    Ok(erased)
 }

@@ -12,7 +12,7 @@ use vigie::courier::waitlist::{Contact, FormRules, OperationId, SealedForm, Stat
 use vigie::time::Timestamp;
 
 use super::waitlist::{array, number, word};
-use crate::database::{DatabaseError, Row, Transaction, Value};
+use crate::database::{DatabaseError, Row, Transaction};
 use crate::waitlist::Opening;
 
 /// The reason of a form that cannot be opened, or is no form.
@@ -188,6 +188,10 @@ fn apply(transaction: &mut dyn Transaction, finding: &Finding, opening: &Opening
     insert_mail(transaction, &finding.confirmation, finding.place, CONFIRMATION, now, now)
 }
 
+/// So many sign-ups of a number are looked at, the earliest: who signs up a thousand times with the same number makes a thousand times so many mails at
+/// most.
+const ON_FILE: i64 = 64;
+
 /// Kinds of mail.
 pub(super) const CONFIRMATION: &str = "confirmation";
 pub(super) const NOTICE: &str = "notice";
@@ -195,13 +199,18 @@ pub(super) const NOTICE: &str = "notice";
 /// A notice for each address on file for this number, at the end of the day; one for an address, however many sign-ups there are.
 fn notify(transaction: &mut dyn Transaction, hashes: &Hashes, opening: &Opening, now: Timestamp) -> Result<(), DatabaseError> {
     let rows = transaction.query(
-        "SELECT min(opened.place) FROM opened JOIN sign_up ON sign_up.place = opened.place
-         WHERE number_hash = $1 AND state <> 'rejected' GROUP BY contact_hash",
-        &[hashes.number.into()],
+        "SELECT opened.place, contact_hash FROM opened JOIN sign_up ON sign_up.place = opened.place
+         WHERE number_hash = $1 AND state <> 'rejected' ORDER BY opened.place LIMIT $2",
+        &[hashes.number.into(), ON_FILE.into()],
     )?;
+    let mut told: Vec<&[u8]> = Vec::new();
     let next_day = vigie::time::Date::from_days(now.date().days() + 1).first_interval().start();
     for row in &rows {
-        let place = row.integer(0)?.unsigned_abs();
+        let (place, contact) = (row.integer(0)?.unsigned_abs(), row.bytes(1)?);
+        if told.contains(&contact) {
+            continue;
+        }
+        told.push(contact);
         let id = message_id(opening, &[NOTICE, &place.to_string(), &now.date().to_string()]);
         insert_mail(transaction, &id, place, NOTICE, now, next_day)?;
     }
@@ -273,8 +282,6 @@ pub struct Backlog {
     pub tasks: i64,
     /// Mails that are not sent.
     pub mails: i64,
-    /// Numbers for which several addresses were given.
-    pub conflicts: i64,
 }
 
 /// Counts what waits.
@@ -282,17 +289,24 @@ pub struct Backlog {
 /// # Errors
 /// [`DatabaseError`].
 pub fn backlog(transaction: &mut dyn Transaction) -> Result<Backlog, DatabaseError> {
-    let mut count = |what: &str| -> Result<i64, DatabaseError> {
-        let rows = transaction.query(&format!("SELECT count(*) FROM {what}"), &[] as &[Value])?;
-        rows.first().map_or(Ok(0), |row| row.integer(0))
-    };
     Ok(Backlog {
-        tasks: count("task WHERE done_at IS NULL")?,
-        mails: count("mail WHERE sent_at IS NULL AND given_up_at IS NULL")?,
-        conflicts: count(
-            "(SELECT number_hash FROM opened GROUP BY number_hash HAVING count(DISTINCT contact_hash) > 1) AS several",
-        )?,
+        tasks: count(transaction, "task WHERE done_at IS NULL")?,
+        mails: count(transaction, "mail WHERE sent_at IS NULL AND given_up_at IS NULL")?,
     })
+}
+
+/// How many numbers there are for which several addresses were given. It looks at the whole list.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub fn count_conflicts(transaction: &mut dyn Transaction) -> Result<i64, DatabaseError> {
+    let several = "(SELECT number_hash FROM opened GROUP BY number_hash HAVING count(DISTINCT contact_hash) > 1) AS several";
+    count(transaction, several)
+}
+
+fn count(transaction: &mut dyn Transaction, what: &str) -> Result<i64, DatabaseError> {
+    let rows = transaction.query(&format!("SELECT count(*) FROM {what}"), &[])?;
+    rows.first().map_or(Ok(0), |row| row.integer(0))
 }
 
 #[cfg(test)]

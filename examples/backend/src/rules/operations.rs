@@ -30,15 +30,6 @@ pub fn operations(transaction: &mut dyn Transaction) -> Result<Operations, Datab
     })
 }
 
-/// National numbers for which different addresses were given. Looks at all of them.
-///
-/// # Errors
-/// [`DatabaseError`].
-pub fn count_conflicts(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
-    let numbers = "(SELECT number_hash FROM opened GROUP BY number_hash HAVING count(DISTINCT contact_hash) > 1) AS number";
-    count(transaction, numbers)
-}
-
 fn count(transaction: &mut dyn Transaction, what: &str) -> Result<u64, DatabaseError> {
     let rows = transaction.query(&format!("SELECT count(*) FROM {what}"), &[])?;
     rows.first().map_or(Ok(0), |row| Ok(row.integer(0)?.unsigned_abs()))

@@ -17,7 +17,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context as _;
 use lettre::address::Envelope;
 use lettre::message::Mailbox;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use vigie::courier::waitlist::{Contact, Form};
@@ -116,6 +116,7 @@ impl Mailer {
                     .date(UNIX_EPOCH + seconds)
                     .message_id(Some(format!("<{id}>")))
                     .subject(text.subject)
+                    .header(MIME_VERSION_1_0)
                     .header(ContentType::TEXT_PLAIN)
                     .raw_header(automatic)
                     .body(text.body)
@@ -129,7 +130,10 @@ impl Mailer {
     /// Sends a mail. When this says that it was sent, the server has it, or the folder does.
     pub async fn send(&self, prepared: &Prepared) -> Sending {
         let (Some(smtp), Some(envelope)) = (&self.smtp, &prepared.envelope) else {
-            let is_written = self.write(prepared).inspect_err(|error| tracing::error!(%error, "a mail cannot be written"));
+            let (folder, file, bytes) = (self.folder.clone(), prepared.file.clone(), prepared.bytes.clone());
+            let written = tokio::task::spawn_blocking(move || write(&folder, &file, &bytes)).await;
+            let is_written = written.unwrap_or_else(|_| Err(io::Error::other("the thread that writes has ended")));
+            let is_written = is_written.inspect_err(|error| tracing::error!(%error, "a mail cannot be written"));
             let end = if is_written.is_ok() { MailEnd::Sent } else { MailEnd::Failed };
             return Sending { end, is_server_there: is_written.is_ok() };
         };
@@ -139,15 +143,15 @@ impl Mailer {
             Err(_) => Sending { end: MailEnd::Failed, is_server_there: false },
         }
     }
+}
 
-    /// Whole, or not at all. A folder has few files at a time, and a file costs no more than a mail.
-    fn write(&self, prepared: &Prepared) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(&self.folder)?;
-        file.write_all(&prepared.bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(self.folder.join(&prepared.file)).map_err(|e| e.error)?;
-        fs::File::open(&self.folder)?.sync_all()
-    }
+/// Whole, or not at all; on the disk when this returns.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name)).map_err(|e| e.error)?;
+    fs::File::open(folder)?.sync_all()
 }
 
 /// A server that says 421 is about to close; any other answer concerns the mail.
@@ -243,6 +247,7 @@ mod tests {
             "From: list@example.org",
             "Date: Wed, 21 Apr 2021 14:00:00 +0000",
             "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
         ] {
             assert!(head.lines().any(|line| line == header), "{header}\n{head}");
         }

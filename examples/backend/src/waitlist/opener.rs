@@ -22,6 +22,7 @@ use super::mail::{self, Mailer, Prepared, Sending};
 use crate::config::Config;
 use crate::group::GroupError;
 use crate::http::App;
+use crate::metrics::STEP;
 use crate::rules::{self, Backlog, Finding, Mail, MailEnd, Task};
 
 /// Forms that are opened for one transaction: what people wait for behind it.
@@ -163,11 +164,8 @@ impl Opener {
     }
 
     fn show(&self, backlog: Backlog) {
-        let metrics = &self.app.metrics;
-        let in_steps = |count: i64| count - count % 10;
-        metrics.forms_waiting.set(in_steps(backlog.tasks));
-        metrics.mails_waiting.set(in_steps(backlog.mails));
-        metrics.conflicts.set(in_steps(backlog.conflicts));
+        self.app.metrics.forms_waiting.set(in_steps(backlog.tasks));
+        self.app.metrics.mails_waiting.set(in_steps(backlog.mails));
     }
 
     /// Sends mails that are due. How many were sent.
@@ -256,6 +254,8 @@ impl Opener {
                 break;
             }
         }
+        self.give_way().await;
+        self.app.metrics.conflicts.set(in_steps(group.run(rules::count_conflicts).await?));
         let data = self.data.clone();
         let there = tokio::task::spawn_blocking(move || mail::outbox(&data)).await;
         let there = there.map_err(|_| GroupError::Failed)?.unwrap_or_default();
@@ -269,6 +269,11 @@ impl Opener {
         }
         Ok(())
     }
+}
+
+/// As whatever counts people is shown.
+const fn in_steps(count: i64) -> i64 {
+    count - count % STEP as i64
 }
 
 /// The year of a moment.

@@ -16,6 +16,7 @@ mod bulletin;
 mod decoys;
 mod files;
 mod instances;
+mod mails;
 mod nginx;
 mod phone;
 mod place;
@@ -23,6 +24,7 @@ mod repeats;
 mod reports;
 mod schema;
 mod story;
+mod stranger;
 mod waitlist;
 
 use place::Place;
@@ -56,6 +58,7 @@ async fn everything(place: &Place) {
     waitlist::what_is_no_sign_up_is_refused_and_not_repeated(place).await;
     waitlist::an_operator_sees_figures_and_nobody_without_the_token_does(place).await;
     bulletin::what_is_published_reaches_a_phone_and_what_has_not_changed_is_not_sent_again(place).await;
+    stranger::nobody_learns_who_is_on_the_list(place).await;
     story::one_reports_and_the_other_is_warned(place).await;
     story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }

@@ -13,6 +13,7 @@ use vigie::diagnosis::{DiagnosisKey, PublicKey, SignedExport};
 use vigie::keys::TemporaryExposureKey;
 use vigie::time::{Clock, EnIntervalNumber, ManualClock, Timestamp};
 use vigie_backend::config::Config;
+use vigie_backend::waitlist::Opener;
 use vigie_backend::{Server, database::Postgres, database::Sqlite, database::Transaction};
 
 use crate::place::Place;
@@ -93,6 +94,11 @@ impl Backend {
 
     fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
+    }
+
+    /// What opens and confirms sign-ups.
+    pub(crate) fn opener(&self) -> &Opener {
+        self.server().opener().unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vigie::courier::waitlist::{Form, NumberFormat, SEALED_LEN, Secret};
 
 use super::*;
-use crate::database::{Database, Sqlite};
+use crate::database::{Database, Sqlite, Value};
 use crate::keys::Secrets;
 use crate::rules::{
     self, Context, Correction, Mail, MailEnd, MailKind, Policy, SignUp, erase_sign_ups, forget, places_of_number, settle_mails,
@@ -242,6 +242,7 @@ fn those_on_file_hear_of_another_sign_up_once_a_day_and_the_earliest_counts() {
     list.sign_up(&form("5678", "other@example.org"));
     list.round(NOW);
     assert_eq!(list.conflicts().len(), 1, "the same address is no conflict");
+    assert_eq!(list.database.run(count_conflicts).unwrap(), 1);
 }
 
 #[test]
