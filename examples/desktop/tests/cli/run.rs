@@ -55,10 +55,15 @@ impl Running {
 
     /// The next event of this name.
     pub(super) fn event(&mut self, name: &str) -> Value {
+        self.one_of(&[name])
+    }
+
+    /// The next event of one of these names.
+    pub(super) fn one_of(&mut self, names: &[&str]) -> Value {
         loop {
             let event: Value = serde_json::from_str(&self.line()).unwrap();
             assert!(event["time"].as_str().unwrap().parse::<Timestamp>().is_ok(), "{event}");
-            if event["event"] == name {
+            if names.iter().any(|name| event["event"] == *name) {
                 return event;
             }
         }
