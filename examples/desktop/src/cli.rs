@@ -10,6 +10,7 @@ use crate::commands::news::NewsArgs;
 use crate::commands::replay::ReplayArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::sign_up::SignUpArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::sync::SyncArgs;
 
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Sync(SyncArgs),
     News(NewsArgs),
+    SignUp(SignUpArgs),
     Status(StatusArgs),
     Doctor(DoctorArgs),
     Replay(ReplayArgs),

@@ -20,6 +20,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use url::{Host, Url};
 use vigie::courier::pacer::Failure;
+use vigie::courier::waitlist::FormRules;
 use vigie::courier::{Courier, Destination, MAX_SERVERS_FILE, Request, Servers, Transport, TransportError};
 use vigie::diagnosis::PublicKey;
 use vigie::tracer::Tracer;
@@ -215,6 +216,11 @@ impl Known {
     /// Whether they publish a bulletin.
     pub(crate) fn has_bulletin(&self) -> bool {
         self.servers.bulletin.is_some()
+    }
+
+    /// What the waiting list asks for, where there is one.
+    pub(crate) fn form_rules(&self) -> Option<FormRules> {
+        self.servers.waitlist.as_ref().map(|waitlist| waitlist.form)
     }
 
     /// From now on the tracer on this store talks to these servers, whenever it is asked to, and believes their key files. The next start knows them

@@ -13,6 +13,7 @@ mod outcome;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod sign_up;
 mod standing;
 pub(crate) mod status;
 pub(crate) mod sync;

@@ -8,6 +8,7 @@ use vigie::courier::{KeyListStatus, News, Refusal, ReportState, ReportStatus};
 use vigie::time::Timestamp;
 
 use super::keys::count;
+use super::sign_up::SignUp;
 use crate::output::{BAD, CAUTION, GOOD, shown};
 
 /// Characters of an address or a name from a server that are shown.
@@ -170,6 +171,10 @@ pub(super) enum Told {
     BulletinRefused { reason: String },
     /// This computer's clock, or the server's, is wrong.
     ServerClockDiffers { ahead_s: i64 },
+    /// A sign-up stands otherwise than before.
+    SignUpChanged(SignUp),
+    /// It is tried again.
+    ReceiptNotBelieved,
 }
 
 impl Told {
@@ -188,6 +193,8 @@ impl Told {
             News::Bulletin { serial } => Self::Bulletin { serial: *serial },
             News::BulletinRefused { reason } => Self::BulletinRefused { reason: shown(&reason.to_string(), LONGEST) },
             News::ClockDiffers { ahead_s } => Self::ServerClockDiffers { ahead_s: *ahead_s },
+            News::SignUp(sign_up) => Self::SignUpChanged(SignUp::of(sign_up, now)),
+            News::ReceiptNotBelieved { .. } => Self::ReceiptNotBelieved,
             _ => return None,
         })
     }
@@ -195,7 +202,8 @@ impl Told {
     pub(super) fn style(&self) -> Style {
         match self {
             Self::ReportChanged(report) => report.style,
-            Self::ListedFileRefused { .. } | Self::BulletinRefused { .. } => BAD,
+            Self::SignUpChanged(sign_up) => sign_up.style,
+            Self::ListedFileRefused { .. } | Self::BulletinRefused { .. } | Self::ReceiptNotBelieved => BAD,
             Self::Bulletin { .. } => GOOD,
             Self::KeyListLostFiles { .. } | Self::KeyListIsStale { .. } | Self::ServerClockDiffers { .. } => CAUTION,
         }
@@ -206,6 +214,10 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReportChanged(report) => write!(f, "report: {report}"),
+            Self::SignUpChanged(sign_up) => write!(f, "sign-up: {sign_up}"),
+            Self::ReceiptNotBelieved => {
+                f.write_str("a receipt for the sign-up was not signed by the authority for this form; it is not believed, and asked for again")
+            }
             Self::KeyListLostFiles { index_url, files } => {
                 write!(f, "{index_url}: {files} files have gone from it before their time")
             }

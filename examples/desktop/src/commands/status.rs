@@ -1,4 +1,4 @@
-//! `vigie status`: how reports and key lists stand, and what is kept. Nothing is sent.
+//! `vigie status`: how reports, sign-ups and key lists stand, and what is kept. Nothing is sent.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
-use vigie::courier::{self, KeyListStatus};
+use vigie::courier::{self, KeyListStatus, waitlist};
 use vigie::exposure::Alert;
 use vigie::store::Store;
 use vigie::time::{Clock, SystemClock, Timestamp};
 
 use super::keys::count;
 use super::outcome::risk_name;
+use super::sign_up::SignUp;
 use super::standing::{List, Report, second};
 use crate::failure::Advise;
 use crate::output::{BAD, Output};
@@ -26,7 +27,7 @@ servers of a file client.json.
 
 Exit codes: 0 said, 2 not said";
 
-/// Say how reports and key lists stand, and what is kept; uses no network
+/// Say how reports, sign-ups and key lists stand, and what is kept; uses no network
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_HELP)]
 pub(crate) struct StatusArgs {
@@ -45,6 +46,7 @@ pub(crate) struct StatusArgs {
 #[derive(Serialize)]
 struct Answer {
     reports: Vec<Report>,
+    sign_ups: Vec<SignUp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lists: Option<Vec<List>>,
     alerts: Vec<Warning>,
@@ -104,6 +106,7 @@ fn list(index_url: &str, known: &[KeyListStatus]) -> List {
 fn answer(store: &Store, lists: Option<Vec<List>>, now: Timestamp) -> Result<Answer, vigie::store::StoreError> {
     Ok(Answer {
         reports: courier::reports(store)?.iter().map(|report| Report::of(report, now)).collect(),
+        sign_ups: waitlist::sign_ups(store)?.iter().map(|sign_up| SignUp::of(sign_up, now)).collect(),
         lists,
         alerts: store.alerts()?.into_iter().map(Warning::from).collect(),
         encounters: store.count_encounters(Timestamp::from_unix_ms(i64::MIN)..Timestamp::from_unix_ms(i64::MAX))?,
@@ -118,6 +121,10 @@ fn write(to: &mut impl Write, answer: &Answer) -> io::Result<()> {
     for report in &answer.reports {
         let style = report.style;
         writeln!(to, "{style}{}{style:#}", report.dated())?;
+    }
+    for sign_up in &answer.sign_ups {
+        let style = sign_up.style;
+        writeln!(to, "{style}{}{style:#}", sign_up.dated())?;
     }
     for list in answer.lists.iter().flatten() {
         writeln!(to, "{}: {list}", list.index_url)?;

@@ -1,4 +1,4 @@
-//! `vigie sync`: once to the servers and back: reports go, key files come and are matched.
+//! `vigie sync`: once to the servers and back: reports and sign-ups go, key files come and are matched.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use vigie::tracer::{Config, Event, Tracer};
 use super::check::{Risk, write_risk};
 use super::correspondence::{Correspondence, Turn};
 use super::ending::Ending;
+use super::sign_up::SignUp;
 use super::standing::{List, Report, Told};
 use crate::failure::{Advise, FAILED, NO, warn};
 use crate::output::{BAD, CAUTION, GOOD, Output};
@@ -26,7 +27,7 @@ use crate::store;
 const SYNC_HELP: &str = "\
 Without --store it is the store of `vigie run`, which does the same by itself with --server. One store serves one `vigie` at a time.
 
-A report that failed before goes when its time has come, so that a server that comes back is not overrun; `vigie status` says when that is.
+A report or sign-up that failed before goes when its time has come, so that a server that comes back is not overrun; `vigie status` says when that is.
 
 Example:
 
@@ -35,7 +36,7 @@ Example:
 Exit codes: 0 all key lists were seen and their files are valid, whatever the risk, 1 some files are not valid or still wait (the others count), \
 2 not done, or a key list was not reached";
 
-/// Send waiting reports, fetch the key lists, and say whether there is a risk
+/// Send waiting reports and sign-ups, fetch the key lists, and say whether there is a risk
 ///
 /// Asks for the key lists at once, because somebody waits for them. Files that are new are fetched and matched; a file that cannot be used blocks no
 /// other. Ctrl-C ends it; what has come until then counts, and the next time it goes on from there.
@@ -59,6 +60,7 @@ struct Answer {
     lists: Vec<Given>,
     /// Those that stand otherwise than before.
     reports: Vec<Report>,
+    sign_ups: Vec<SignUp>,
     #[serde(flatten)]
     risk: Risk,
 }
@@ -88,26 +90,27 @@ pub(crate) fn run(args: SyncArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let cannot = || format!("{} cannot be used", path.display());
     let began = SystemClock.now();
     tracer.sync_now().with_context(cannot)?;
-    let (given, reports) = correspond(&tracer, &ending, began)?;
+    let (given, changed) = correspond(&tracer, &ending, began)?;
     let assessment = tracer.assessment().with_context(cannot)?;
     let code = exit_code(&given);
     if args.json {
-        out.json(&Answer { lists: given, reports, risk: Risk::from(&assessment) })?;
+        let Changed { reports, sign_ups } = changed;
+        out.json(&Answer { lists: given, reports, sign_ups, risk: Risk::from(&assessment) })?;
     } else {
-        write(&mut out.text(), &given, &reports, &assessment)?;
+        write(&mut out.text(), &given, &changed, &assessment)?;
     }
     Ok(code)
 }
 
 /// Until nothing is due any more.
-fn correspond(tracer: &Arc<Tracer>, ending: &Ending, began: Timestamp) -> anyhow::Result<(Vec<Given>, Vec<Report>)> {
+fn correspond(tracer: &Arc<Tracer>, ending: &Ending, began: Timestamp) -> anyhow::Result<(Vec<Given>, Changed)> {
     let read = || tracer.key_lists().context("how the key lists stand cannot be read");
     let mut counts = Counts::new(read()?);
-    let mut reports = Vec::new();
+    let mut changed = Changed::default();
     let mut correspondence = Correspondence::start(tracer, ending)?;
     loop {
         let turn = correspondence.turn(TIMEOUT)?;
-        tell(tracer, &mut reports)?;
+        tell(tracer, &mut changed)?;
         match turn {
             Turn::Done => counts.update(read()?),
             Turn::Nothing(_) | Turn::Ended => break,
@@ -115,15 +118,24 @@ fn correspond(tracer: &Arc<Tracer>, ending: &Ending, began: Timestamp) -> anyhow
             Turn::Late => {}
         }
     }
-    Ok((counts.given(began), reports))
+    Ok((counts.given(began), changed))
 }
 
-/// Warns of what is wrong, and collects reports that stand otherwise.
-fn tell(tracer: &Tracer, reports: &mut Vec<Report>) -> anyhow::Result<()> {
+/// What stands otherwise than before.
+#[derive(Default)]
+struct Changed {
+    reports: Vec<Report>,
+    sign_ups: Vec<SignUp>,
+}
+
+/// Warns of what is wrong, and collects what stands otherwise.
+fn tell(tracer: &Tracer, changed: &mut Changed) -> anyhow::Result<()> {
     while let Some(event) = tracer.next_event() {
         let Event::Courier(news) = event else { continue };
         if let News::Report(report) = &news {
-            reports.push(Report::of(report, SystemClock.now()));
+            changed.reports.push(Report::of(report, SystemClock.now()));
+        } else if let News::SignUp(sign_up) = &news {
+            changed.sign_ups.push(SignUp::of(sign_up, SystemClock.now()));
         } else if let Some(told) = Told::of(&news, SystemClock.now()) {
             warn(&told.to_string())?;
         }
@@ -181,7 +193,7 @@ fn exit_code(given: &[Given]) -> ExitCode {
     if given.iter().any(is_incomplete) { ExitCode::from(NO) } else { ExitCode::SUCCESS }
 }
 
-fn write(to: &mut impl Write, given: &[Given], reports: &[Report], assessment: &Assessment) -> io::Result<()> {
+fn write(to: &mut impl Write, given: &[Given], changed: &Changed, assessment: &Assessment) -> io::Result<()> {
     for Given { was_reached, newly_applied, newly_refused, list } in given {
         write!(to, "{}: ", list.index_url)?;
         if !was_reached {
@@ -203,8 +215,11 @@ fn write(to: &mut impl Write, given: &[Given], reports: &[Report], assessment: &
         }
         writeln!(to)?;
     }
-    for report in reports {
+    for report in &changed.reports {
         writeln!(to, "{}", report.dated())?;
+    }
+    for sign_up in &changed.sign_ups {
+        writeln!(to, "{}", sign_up.dated())?;
     }
     write_risk(to, assessment)
 }

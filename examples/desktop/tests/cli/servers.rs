@@ -28,13 +28,14 @@ const SYNC: &str = "sync --store store.db --server client.json";
 pub(super) struct Asked {
     pub(super) path: String,
     is_decoy: bool,
-    body: Vec<u8>,
+    pub(super) operation: Option<String>,
+    pub(super) body: Vec<u8>,
 }
 
 /// All servers of an authority in one, on this computer.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    pub(super) asked: Arc<Mutex<Vec<Asked>>>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -113,12 +114,13 @@ fn read(stream: &TcpStream) -> Asked {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let is_decoy = headers.iter().any(|header| header.starts_with("x-chaff"));
-    Asked { path: first.split(' ').nth(1).unwrap().to_owned(), is_decoy, body }
+    let operation = headers.iter().find_map(|header| header.strip_prefix("idempotency-key: ")).map(str::to_owned);
+    Asked { path: first.split(' ').nth(1).unwrap().to_owned(), is_decoy, operation, body }
 }
 
 impl Desk {
     /// Writes client.json with all servers at this address.
-    fn servers_at(&self, address: SocketAddr) -> Vec<u8> {
+    pub(super) fn servers_at(&self, address: SocketAddr) -> Vec<u8> {
         let url = format!("http://{address}");
         let client = json!({
             "verification_url": url, "api_key": "key", "publish_url": format!("{url}/v1/publish"), "health_authority_id": "lu",
@@ -136,14 +138,14 @@ impl Desk {
         self.servers_at(nobody);
     }
 
-    fn answer(&self, args: &str) -> (Option<i32>, Value) {
+    pub(super) fn answer(&self, args: &str) -> (Option<i32>, Value) {
         let ran = self.run(&format!("{args} --json"));
         assert!(ran.stdout.starts_with('{'), "{args}: {}{}", ran.stdout, ran.stderr);
         (ran.code, serde_json::from_str(&ran.stdout).unwrap())
     }
 
     /// Lets the time come at which what waits in own.db is sent again.
-    fn the_time_comes(&self) {
+    pub(super) fn the_time_comes(&self) {
         let now = SystemClock.now();
         let (mut store, _) = Store::open(&self.path("own.db"), now, &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
         let mut changed = store.outbox().unwrap();

@@ -56,6 +56,10 @@ in any. Fields in [] may be null.
                       [least_attenuation_db], [most_attenuation_db]
   report_changed      state (waiting_for_network, waiting, waiting_for_clock, needs_new_code,
                       published or refused), made_at, [until], [keys], [ahead_s], [reason]
+  sign_up_changed     state (waiting_for_network, waiting, received, processed, rejected, needs_form
+                      or withdrawn), made_at, [until], [place], [received_at], [change], [reason],
+                      [refused]
+  receipt_not_believed  a receipt was not signed by the authority for this form
   key_list_lost_files index_url, files: so many have gone from it before their time
   key_list_is_stale   index_url, newest: nothing has come since
   listed_file_refused index_url, file
