@@ -38,17 +38,20 @@ impl Courier {
     ) -> Result<Option<Next>, StoreError> {
         let Some(waitlist) = &self.servers.waitlist else { return Ok(None) };
         let mut sign_ups = load(context.store)?;
-        if sign_ups.iter().all(|sign_up| sign_up.asking.due_ms.is_none()) {
-            return Ok(None);
-        }
-        let changing: Vec<SignUpId> = changes(context.store)?.into_iter().map(|(_, change)| change.sign_up).collect();
+        let mut changing = None;
         for at in 0..sign_ups.len() {
             let sign_up = &sign_ups[at];
-            // What the server says of it before the change is through is of no use.
-            let due = sign_up.asking.due_ms.filter(|_| !changing.contains(&sign_up.id)).map(Timestamp::from_unix_ms);
-            let Some(due) = due else { continue };
+            let Some(due) = sign_up.asking.due_ms.map(Timestamp::from_unix_ms) else { continue };
             if let Some(rest) = rest(due, context.now) {
                 *wait = rest.min(*wait);
+                continue;
+            }
+            // What the server says of one before its change is through is of no use.
+            let changing: &Vec<SignUpId> = match &mut changing {
+                Some(changing) => changing,
+                None => changing.insert(changes(context.store)?.into_iter().map(|(_, change)| change.sign_up).collect()),
+            };
+            if changing.contains(&sign_up.id) {
                 continue;
             }
             let (request, work) = (sign_up.question(waitlist), sign_up.work());

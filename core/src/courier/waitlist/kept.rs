@@ -113,7 +113,7 @@ impl SignUp {
             self.received_s = Some(receipt.received_s);
         }
         (self.receipt, self.place) = (Some(text), Some(receipt.place));
-        (self.refused, self.was_told) = (None, false);
+        self.was_told = false;
     }
 
     /// Changes how it stands. While it is only received, it is asked for once in each period.

@@ -115,11 +115,21 @@ fn settle(sign_up: &mut SignUp, change: &Change, verdict: Verdict, context: &Con
     match verdict {
         Verdict::Accepted(receipt, text) => {
             sign_up.accept(&receipt, text);
+            sign_up.refused = None;
             sign_up.enter(Standing::Received, context.now);
         }
-        Verdict::Withdrawn => sign_up.enter(Standing::Withdrawn, context.now),
+        Verdict::Withdrawn => {
+            sign_up.refused = None;
+            sign_up.enter(Standing::Withdrawn, context.now);
+        }
         // What was received before still stands, and is still asked for.
-        Verdict::Refused(refusal) if change.kind != SignUpChange::SignUp => sign_up.refused = Some(refusal),
+        Verdict::Refused(refusal) if change.kind != SignUpChange::SignUp => {
+            sign_up.refused = Some(refusal);
+            if sign_up.standing == Standing::Asked {
+                // Whether it arrived before it was to be withdrawn, the server knows.
+                sign_up.asking.due_ms = Some(context.now.unix_ms());
+            }
+        }
         Verdict::Refused(SignUpRefusal::UnknownKey) => sign_up.enter(Standing::NeedsForm, context.now),
         Verdict::Refused(refusal) => sign_up.enter(Standing::Rejected(refusal), context.now),
         Verdict::Stands(..) | Verdict::NotBelieved | Verdict::TriesAgain => {}

@@ -160,6 +160,15 @@ fn a_withdrawal_takes_the_place_of_what_is_on_its_way_and_late_answers_change_no
     phone.with(|courier, context| courier.withdraw_sign_up(context, id)).unwrap();
     assert_eq!(phone.live_until_received(&mut list, id), SignUpState::Withdrawn, "and what has not is not there");
     assert_eq!(list.people.len(), 1);
+
+    let (id, _) = phone.sign_up("Cai");
+    let errand = phone.next_errand();
+    list.exchange_at(&errand.request, START).unwrap();
+    phone.with(|courier, context| courier.withdraw_sign_up(context, id)).unwrap();
+    list.fates = vec![Fate::Says(400, refusal(ErrorCode::BadRequest))];
+    phone.live(&mut list, HOUR, |_| false);
+    assert_eq!(phone.stands(id), SignUpState::Received { place: 20 }, "where it cannot be withdrawn, it is seen how it stands");
+    assert_eq!(phone.status(id).refused, Some(SignUpRefusal::BadRequest));
     let nobody = phone.with(|courier, context| courier.withdraw_sign_up(context, SignUpId(5)));
     assert!(matches!(nobody, Err(SignUpError::NoSuchSignUp)));
 }
