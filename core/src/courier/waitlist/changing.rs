@@ -82,8 +82,8 @@ impl Courier {
         if changes(context.store)?.iter().any(|(_, change)| change.sign_up == id) {
             return Err(SignUpError::ChangeUnderWay);
         }
-        let mut sign_ups = load(context.store)?;
-        let sign_up = sign_ups.iter_mut().find(|sign_up| sign_up.id == id).ok_or(SignUpError::NoSuchSignUp)?;
+        let sign_ups = load(context.store)?;
+        let sign_up = sign_ups.iter().find(|sign_up| sign_up.id == id).ok_or(SignUpError::NoSuchSignUp)?;
         let change = match sign_up.standing {
             Standing::Withdrawn => return Err(SignUpError::Withdrawn),
             Standing::Received | Standing::Processed | Standing::Asked | Standing::Rejected(SignUpRefusal::CodeUsed) => {
@@ -96,9 +96,8 @@ impl Courier {
                 self::sign_up(id, &sign_up.code, sealed, context.now)
             }
         };
-        sign_up.refused = None;
         let made = vec![entry(context, &change)];
-        Ok(keep(context.store, &sign_ups, Changes { made, ..Changes::default() })?)
+        Ok(context.store.keep_changes(&Changes { made, ..Changes::default() })?)
     }
 
     /// Withdraws a sign-up. It takes the place of any other change that is on its way. Withdrawing twice is no error.
