@@ -1,7 +1,7 @@
 //! The command line: what can be asked of `vigie-backend`, and how it explains itself.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use anyhow::ensure;
@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use vigie::courier::waitlist::NumberFormat;
 use vigie::time::Date;
-use vigie_backend::config::Config;
+use vigie_backend::config::{Config, Share};
 use vigie_backend::files::Bucket;
 use vigie_backend::group::MAX_GROUP;
 use vigie_backend::http::WrongCodes;
@@ -40,6 +40,24 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print a new code, and nothing else
     Issue(IssueArgs),
+    /// Publish the bulletin: figures, advice and configuration for all apps
+    #[command(subcommand)]
+    Bulletin(BulletinCommand),
+}
+
+/// What can be done with a bulletin.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BulletinCommand {
+    /// Check a document, sign it and publish it
+    ///
+    /// Its serial number has to be higher than that of the one before, and its region the --region of this server: apps refuse everything else. A
+    /// server that runs need not be told.
+    Publish {
+        /// The document, JSON; `vigie-backend bulletin example` prints one
+        file: PathBuf,
+    },
+    /// Print a document to begin with
+    Example,
 }
 
 /// What is true for all commands.
@@ -113,6 +131,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = RoleName::Both, global = true)]
     role: RoleName,
 
+    /// So many processes on one address and one database; each has a writer of its own, and the first does what is done once
+    #[arg(long, value_name = "N", default_value = "1", global = true)]
+    processes: NonZeroU16,
+
+    /// Which of them this is, counted from 1; 0 starts them
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, global = true, hide = true)]
+    process: u16,
+
     /// How national numbers on the waiting list look
     #[arg(long, value_enum, default_value_t = NumberName::Any, global = true)]
     national_number: NumberName,
@@ -123,6 +149,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// How many processes are to be started; 1 where this is one of several already.
+    pub(crate) fn processes(&self) -> u16 {
+        if self.process == 0 { self.processes.get() } else { 1 }
+    }
+
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         for url in [&self.public_url, &self.files_url].into_iter().flatten() {
             ensure!(!url.ends_with('/'), "`{url}` ends with a slash; give it without");
@@ -137,6 +168,11 @@ impl Options {
             self.bucket.clone().map(|name| Bucket { name, endpoint: self.bucket_endpoint.clone(), settings: Vec::new() });
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.wrong_codes = WrongCodes { by_address: self.wrong_codes, ..WrongCodes::default() };
+        ensure!(
+            self.processes == NonZeroU16::MIN || self.listen.port() != 0,
+            "several processes cannot be given any free port; name one with --listen ADDR:PORT"
+        );
+        config.share = Share { number: self.process.saturating_sub(1), of: self.processes };
         config.role = self.role.into();
         config.form.national_number = self.national_number.into();
         // A larger one lets the first of it wait too long.

@@ -1,7 +1,7 @@
 //! What the operator sets.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,11 +11,35 @@ use crate::files::Bucket;
 use crate::group::MAX_GROUP;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
-use crate::waitlist::Role;
+use crate::waitlist::{MailConfig, Role};
 use vigie::courier::waitlist::FormRules;
 
 /// 64,000 bytes over the slowest telephone network.
 const SENDER_TIME: Duration = Duration::from_secs(30);
+
+/// Which of several processes on one address this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// 0 for the first, which alone serves admins, publishes and opens sign-ups.
+    pub number: u16,
+    /// How many there are.
+    pub of: NonZeroU16,
+}
+
+impl Share {
+    /// The only process.
+    pub const WHOLE: Self = Self { number: 0, of: NonZeroU16::MIN };
+
+    /// Whether what is done once is done here.
+    pub fn is_first(self) -> bool {
+        self.number == 0
+    }
+}
+/// A year.
+pub const WAITLIST_RETENTION_DAYS: u32 = 365;
+
+/// People look at their telephones for their confirmation.
+const WAITLIST_ROUND: Duration = Duration::from_secs(1);
 
 /// What the operator sets.
 #[derive(Debug, Clone)]
@@ -42,10 +66,18 @@ pub struct Config {
     pub sender_time: Duration,
     /// Calls in one transaction at most. 1 is for measuring what groups are good for.
     pub group_size: NonZeroUsize,
+    /// Which of several processes this is.
+    pub share: Share,
     /// What this process does for the waiting list.
     pub role: Role,
     /// What the waiting list asks for.
     pub form: FormRules,
+    /// How mails are sent.
+    pub mail: MailConfig,
+    /// Sign-ups that are older are erased, in days.
+    pub waitlist_retention_days: u32,
+    /// How long opening and mails rest when nothing waits.
+    pub waitlist_round: Duration,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -65,8 +97,12 @@ impl Config {
             wrong_codes: WrongCodes::default(),
             sender_time: SENDER_TIME,
             group_size: MAX_GROUP,
+            share: Share::WHOLE,
             role: Role::default(),
             form: FormRules::default(),
+            mail: MailConfig::default(),
+            waitlist_retention_days: WAITLIST_RETENTION_DAYS,
+            waitlist_round: WAITLIST_ROUND,
             policy: Policy::default(),
         }
     }

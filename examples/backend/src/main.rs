@@ -1,8 +1,11 @@
 //! `vigie-backend`: the reference server at a terminal.
 
 mod cli;
+#[cfg(unix)]
+mod processes;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,10 +13,11 @@ use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 use vigie::time::{Clock, SystemClock};
+use vigie_backend::keys::Secrets;
 use vigie_backend::rules::{self, Context, Issue};
-use vigie_backend::{Server, open, random};
+use vigie_backend::{Server, bulletin, open, open_files, random};
 
-use crate::cli::{Cli, Command, IssueArgs};
+use crate::cli::{BulletinCommand, Cli, Command, IssueArgs};
 
 /// Not done; the reason is on stderr. Clap uses the same.
 const FAILED: u8 = 2;
@@ -25,6 +29,8 @@ fn main() -> ExitCode {
     let ended = match &cli.command {
         None => serve(&cli),
         Some(Command::Issue(args)) => issue(&cli, args),
+        Some(Command::Bulletin(BulletinCommand::Publish { file })) => publish_bulletin(&cli, file),
+        Some(Command::Bulletin(BulletinCommand::Example)) => bulletin_example(&cli),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,10 +52,24 @@ fn write_error(error: &anyhow::Error) -> std::io::Result<()> {
 
 fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.options.config()?;
-    let data = config.data.clone();
+    #[cfg(unix)]
+    {
+        processes::prepare()?;
+        if cli.options.processes() > 1 {
+            return processes::run(cli.options.processes());
+        }
+    }
+    #[cfg(not(unix))]
+    anyhow::ensure!(cli.options.processes() == 1, "several processes on one address need a Unix system");
+    let (data, share) = (config.data.clone(), config.share);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
     runtime.block_on(async {
         let server = Server::start(config, Arc::new(SystemClock)).await?;
+        if !share.is_first() {
+            ended().await?;
+            server.shutdown().await;
+            return Ok(());
+        }
         let mut to = anstream::stdout();
         writeln!(to, "serving apps    http://{}", server.public_address())?;
         writeln!(to, "serving admins  http://{}  (token: {})", server.admin_address(), data.join("keys/admin-token").display())?;
@@ -90,4 +110,26 @@ fn issue(cli: &Cli, args: &IssueArgs) -> anyhow::Result<()> {
         rules::issue(transaction, &request, &mut context)
     })?;
     writeln!(anstream::stdout(), "{}", issued.code.grouped()).context("the code cannot be shown")
+}
+
+fn publish_bulletin(cli: &Cli, file: &Path) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let document = bulletin::read(file)?;
+    let secrets = Secrets::open(&config.data.join("keys"), &mut random()?)?;
+    let files = open_files(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no thread can be started")?;
+    let now = SystemClock.now();
+    let published = runtime.block_on(bulletin::publish(&document, &files, &secrets, &config.policy.region, now))?;
+    let mut warnings = anstream::stderr();
+    for member in &published.unknown {
+        writeln!(warnings, "warning: apps pass over `{member}`: it is not a member of a bulletin")?;
+    }
+    let text = format!("bulletin {} is published; apps have it within about 4 hours", published.serial);
+    writeln!(anstream::stdout(), "{text}").context("it is published; that cannot be shown")
+}
+
+fn bulletin_example(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let example = bulletin::example(&config.policy.region, SystemClock.now())?;
+    writeln!(anstream::stdout(), "{example}").context("the example cannot be shown")
 }

@@ -8,26 +8,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vigie::courier::waitlist::FormRules;
 use vigie::time::Clock;
 
 use crate::batches::{PublishError, Publisher};
-use crate::config::Config;
+use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
-use crate::files::{Files, INDEX};
+use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Decoys, Limits};
+use crate::http::{self, App, Conflicts, Decoys, Limits, Pages};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
-use crate::waitlist::{Role, WaitlistKeys};
+use crate::waitlist::{Opener, Role, WaitlistKeys};
+
+/// Connections that the system keeps until they are accepted: a crowd of a second. The system may have a lower limit of its own (net.core.somaxconn).
+const BACKLOG: u32 = 16_384;
 
 /// How often it is looked whether a batch is due, or another instance left something unfinished.
 const ROUND: Duration = Duration::from_secs(30);
@@ -61,6 +65,18 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
     Ok(Opened { secrets, waitlist, database })
 }
 
+/// Where published files lie.
+///
+/// # Errors
+/// Where folder or bucket cannot be used.
+pub fn open_files(config: &Config) -> anyhow::Result<Files> {
+    let folder = config.data.join("public");
+    match &config.bucket {
+        Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used"),
+        None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display())),
+    }
+}
+
 /// A source of randomness, seeded by the operating system.
 ///
 /// # Errors
@@ -74,6 +90,7 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     app: Arc<App>,
+    opener: Option<Arc<Opener>>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -86,16 +103,18 @@ impl Server {
     /// Where folder, database, files or addresses cannot be used.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let cannot = |address: SocketAddr| move || format!("{address} cannot be listened on");
-        let public = TcpListener::bind(config.listen).await.with_context(cannot(config.listen))?;
-        let admin = TcpListener::bind(config.admin_listen).await.with_context(cannot(config.admin_listen))?;
-        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
+        let share = config.share;
+        let bind = |is_served: bool, address| {
+            let listener = is_served.then(|| listen(address, share).with_context(cannot(address))).transpose()?;
+            let bound = listener.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+            anyhow::Ok((listener, bound))
+        };
+        let (public, public_address) = bind(config.role != Role::Open, config.listen)?;
+        let (admin, admin_address) = bind(share.is_first(), config.admin_listen)?;
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
         let folder = config.data.join("public");
-        let files = match &config.bucket {
-            Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
-            None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
-        };
+        let files = open_files(&config)?;
         let client_json = client_json(&config, public_address, &opened)?;
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -109,11 +128,14 @@ impl Server {
             clock,
             turn: Arc::default(),
         };
+        let is_secure = config.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let app = Arc::new(App {
             publisher,
             waitlist: opened.waitlist,
+            pages: Pages::new(config.form, is_secure).context("the sign-up page cannot be made")?,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
+            conflicts: Conflicts::default(),
             decoys: Decoys::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             sender_time: config.sender_time,
@@ -123,12 +145,21 @@ impl Server {
         let (end, ends) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let served = config.bucket.is_none().then_some(folder.as_path());
-        if config.role != Role::Open {
+        if let Some(public) = public {
             tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
         }
-        tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
-        tasks.spawn(rounds(Arc::clone(&app), ends));
-        Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
+        let opener = match app.waitlist.opening {
+            Some(_) if share.is_first() => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
+            _ => None,
+        };
+        if let Some(opener) = &opener {
+            Arc::clone(opener).spawn(&mut tasks, &ends);
+        }
+        if let Some(admin) = admin {
+            tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
+            tasks.spawn(rounds(Arc::clone(&app), ends));
+        }
+        Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })
     }
 
     /// Where apps call.
@@ -149,15 +180,32 @@ impl Server {
         self.app.publisher.round(true, self.app.rng()).await
     }
 
+    /// What opens and confirms sign-ups, where this process does.
+    pub fn opener(&self) -> Option<&Opener> {
+        self.opener.as_deref()
+    }
+
     /// Takes no more requests, answers those that are under way, and closes the database.
     pub async fn shutdown(mut self) {
         // Nobody listens where every task has ended by itself.
         let _ = self.end.send(true);
         while self.tasks.join_next().await.is_some() {}
-        drop(self.app);
+        drop((self.app, self.opener));
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
+}
+
+/// Listens. The system spreads connections over all processes of a share.
+fn listen(address: SocketAddr, share: Share) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As TcpListener::bind does it: a server that is started again does not wait for connections that have ended.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(share.of.get() > 1)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Publishes on schedule. What fails is tried again in the next round.
@@ -190,6 +238,7 @@ struct ClientJson<'a> {
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
     waitlist: Waitlist<'a>,
+    bulletin: Bulletin<'a>,
 }
 
 #[derive(Serialize)]
@@ -197,12 +246,19 @@ struct Waitlist<'a> {
     url: &'a str,
     key_id: &'a str,
     public_key: String,
-    receipt_keys: Vec<ReceiptKey<'a>>,
+    receipt_keys: Vec<NamedKey<'a>>,
     form: FormRules,
 }
 
 #[derive(Serialize)]
-struct ReceiptKey<'a> {
+struct Bulletin<'a> {
+    url: String,
+    region: &'a str,
+    keys: Vec<NamedKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct NamedKey<'a> {
     key_id: &'a str,
     public_key: String,
 }
@@ -246,9 +302,18 @@ fn client_json(config: &Config, listen: SocketAddr, Opened { secrets, waitlist, 
             receipt_keys: waitlist
                 .signers()
                 .iter()
-                .map(|signer| ReceiptKey { key_id: signer.id(), public_key: signer.public_text() })
+                .map(|signer| NamedKey { key_id: signer.id(), public_key: signer.public_text() })
                 .collect(),
             form: config.form,
+        },
+        bulletin: Bulletin {
+            url: format!("{files_url}/{BULLETIN}"),
+            region: &config.policy.region,
+            keys: secrets
+                .bulletins
+                .announced()
+                .map(|(key_id, key)| NamedKey { key_id, public_key: BASE64_STANDARD.encode(key.public_key()) })
+                .collect(),
         },
     };
     Ok(serde_json::to_vec_pretty(&client)?)

@@ -28,7 +28,8 @@ const MAX_LOCAL: usize = 64;
 const FIRST_YEAR: u16 = 1900;
 
 /// A field of the form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Field {
     /// The national number.
@@ -53,6 +54,12 @@ impl Field {
             Self::Contact => "contact",
             Self::Consent => "consent",
         }
+    }
+
+    /// The field with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let fields = [Self::NationalNumber, Self::Name, Self::BirthYear, Self::Contact, Self::Consent];
+        fields.into_iter().find(|field| field.as_str() == name)
     }
 }
 
@@ -185,13 +192,21 @@ impl Form {
     /// # Errors
     /// The first field that is wrong.
     pub fn check(&self, rules: &FormRules, year: u16) -> Result<(), FormError> {
-        let demand = |holds, field| if holds { Ok(()) } else { Err(FormError(field)) };
-        demand(is_number(&self.national_number, rules.national_number), Field::NationalNumber)?;
-        demand(is_present(rules.name, !self.name.is_empty()) && is_name(&self.name), Field::Name)?;
+        self.mistakes(rules, year).next().map_or(Ok(()), |field| Err(FormError(field)))
+    }
+
+    /// All fields of a [canonical](Self::canonical) form that are wrong, in the order in which they are asked for. `year` is the present one.
+    pub fn mistakes(&self, rules: &FormRules, year: u16) -> impl Iterator<Item = Field> + use<> {
         let is_year = self.birth_year.is_none_or(|born| (FIRST_YEAR..=year).contains(&born));
-        demand(is_present(rules.birth_year, self.birth_year.is_some()) && is_year, Field::BirthYear)?;
-        demand(self.reached_by().is_some(), Field::Contact)?;
-        demand(self.consent, Field::Consent)
+        [
+            (Field::NationalNumber, is_number(&self.national_number, rules.national_number)),
+            (Field::Name, is_present(rules.name, !self.name.is_empty()) && is_name(&self.name)),
+            (Field::BirthYear, is_present(rules.birth_year, self.birth_year.is_some()) && is_year),
+            (Field::Contact, self.reached_by().is_some()),
+            (Field::Consent, self.consent),
+        ]
+        .into_iter()
+        .filter_map(|(field, is_good)| (!is_good).then_some(field))
     }
 
     /// Where the person can be reached; nothing where the field is wrong.
@@ -384,6 +399,8 @@ mod tests {
             assert_eq!(check(Form { contact: contact.into(), ..good.clone() }), Err(Field::Contact), "{contact}");
         }
         assert_eq!(check(Form { consent: false, ..good.clone() }), Err(Field::Consent));
+        let none: Vec<Field> = Form::default().mistakes(&RULES, 2021).collect();
+        assert_eq!(none, [Field::NationalNumber, Field::Name, Field::Contact, Field::Consent], "all at once");
         let rules = FormRules { name: Presence::Absent, ..RULES };
         assert_eq!(good.check(&rules, 2021), Err(FormError(Field::Name)), "what is not asked for is not taken");
     }

@@ -6,6 +6,8 @@ mod body;
 mod chaff;
 mod files;
 mod limits;
+mod operator;
+mod page;
 mod public;
 mod waitlist;
 
@@ -32,6 +34,8 @@ use crate::waitlist::WaitlistKeys;
 
 pub use chaff::Decoys;
 pub use limits::{Limits, WrongCodes};
+pub use operator::Conflicts;
+pub use page::Pages;
 
 /// Connections at once. Above it they wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_000;
@@ -49,10 +53,14 @@ pub struct App {
     pub publisher: Publisher,
     /// Keys of the waiting list.
     pub waitlist: WaitlistKeys,
+    /// The sign-up page.
+    pub pages: Pages,
     /// What is counted.
     pub metrics: Metrics,
     /// Limits on wrong codes.
     pub limits: Limits,
+    /// How many conflicts there were.
+    pub conflicts: Conflicts,
     /// What decoys are answered with.
     pub decoys: Decoys,
     /// Who may say for whom a request comes.
@@ -78,7 +86,7 @@ impl App {
 
 /// What everybody may call, and, where there is a folder, the published files.
 pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router {
-    let router = public::router(Arc::clone(&app)).merge(waitlist::router(app));
+    let router = public::router(Arc::clone(&app)).merge(waitlist::router(Arc::clone(&app))).merge(page::router(app));
     match folder {
         Some(folder) => router.merge(files::router(folder)),
         None => router,
@@ -87,7 +95,7 @@ pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router 
 
 /// What only the health authority's own systems may call.
 pub fn admin_router(app: Arc<App>) -> Router {
-    admin::router(app)
+    admin::router(Arc::clone(&app)).merge(operator::router(app))
 }
 
 /// Serves connections until `end` says so, then ends them in order.

@@ -1,26 +1,18 @@
 //! PostgreSQL 15 for tests, started in a temporary folder on a free port.
 
-use std::net::TcpListener;
+mod skipped;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Says that something is not tested here. `.ci/run` (`CI`) installs what is needed, so there it is a failure.
-pub(crate) fn skipped(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "not to be skipped: {why}");
-    eprintln!("skipped: {why}");
-}
+pub(crate) use skipped::{free_port, skipped};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Used by nothing else in this process.
 pub(crate) fn new_name() -> String {
     format!("test{}", COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// On which nothing listens just now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
