@@ -31,6 +31,7 @@ pub(crate) async fn the_page_leads_to_the_form_and_mistakes_are_named(browser: &
     browser.submit().await;
     browser.seen("national_number-error").await;
     assert!(!browser.is_seen("contact-error").await);
+    crate::sealed_here::described(browser).await;
     assert_eq!(browser.text("code").await, code, "the code that may be written down already stays");
     assert_eq!(browser.seen("contact").await.value().await.unwrap().unwrap(), ADA.contact, "nothing is typed twice");
     assert_eq!(desk.sign_ups(), 0);
