@@ -1,13 +1,13 @@
-//! Everything that talks to a server: reports of a diagnosis, key lists, decoys, and when any of it is sent.
+//! Everything that talks to a server: reports of a diagnosis, key lists, decoys, the waiting list, and when any of it is sent.
 //!
 //! A [`Courier`] is a state machine without input and output. It says what is to be sent next, and takes the answer; the store, the time and the random
 //! source are arguments, and who calls it holds the store only while it decides, never while it waits for a server:
 //!
 //! ```text
-//! report, decoy  --> store: outbox ---+
-//! index, files   --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
-//!                                     |
-//!                              Pacer: when
+//! report, decoy, sign-up --> store: outbox ---+
+//! index, files, bulletin --> store: notes  ---+--> next() --> Errand --> Transport --> answered() --> store, News
+//!                                             |
+//!                                      Pacer: when
 //! ```
 //!
 //! - What is to be sent is durable before its first byte leaves, with everything that is needed to send it again, and goes when its answer is durable.
@@ -16,8 +16,10 @@
 //!
 //! Interfaces: [`wire`]. Pacing: [`pacer`]. What carries it: [`Transport`].
 
+pub mod bulletin;
 mod code;
 mod key_list;
+mod outbox;
 pub mod pacer;
 mod report;
 mod servers;
@@ -38,13 +40,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{OutboxEntry, Store, StoreError};
 use crate::time::Timestamp;
+use bulletin::{BulletinError, Fetched};
 use pacer::{Failure, MAX_WAIT, Network, Pacer, Work};
+use waitlist::{SignUpId, SignUpStatus};
 
 pub use code::{CodeError, VerificationCode};
 #[cfg(feature = "http")]
 pub use http::{HttpClient, HttpError};
 pub use report::{Refusal, ReportDetails, make_report, report_again, reports, withdraw_report};
-pub use servers::{KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistKey, WaitlistServer};
+pub use servers::{BulletinServer, KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistKey, WaitlistServer};
 pub use transport::{Destination, KEPT_HEADERS, Request, Response, TIMEOUT, Transport, TransportError};
 
 /// The longest time between two looks at what is due.
@@ -150,10 +154,27 @@ pub enum News {
         /// The file, as the index names it.
         path: String,
     },
+    /// There is a new bulletin, with this serial number.
+    Bulletin {
+        /// The serial number.
+        serial: u64,
+    },
+    /// What came in the place of a bulletin is refused; the one that was kept stays.
+    BulletinRefused {
+        /// Why.
+        reason: BulletinError,
+    },
     /// The clock of this device differs from a server's. It is never set by this, and no key changes its day.
     ClockDiffers {
         /// Seconds that this device is ahead; negative where it is behind.
         ahead_s: i64,
+    },
+    /// A sign-up stands otherwise than before.
+    SignUp(SignUpStatus),
+    /// A receipt was given for a sign-up that does not vouch for it, or was not signed by the authority. It is not believed, and tried again. Told once.
+    ReceiptNotBelieved {
+        /// The sign-up.
+        id: SignUpId,
     },
 }
 
@@ -199,8 +220,11 @@ struct Answer<'a> {
 #[derive(Debug)]
 enum About {
     Report(OutboxEntry),
+    SignUp(OutboxEntry),
+    SignUpStatus(SignUpId),
     Index(usize),
     File(usize, String),
+    Bulletin,
 }
 
 /// A key file that was fetched.
@@ -235,12 +259,14 @@ pub struct Courier {
     is_awaited: bool,
     /// The difference of the clocks that was told last.
     clock_told: Option<i64>,
+    bulletin: Fetched,
 }
 
 impl Courier {
     /// A courier for these servers. `downloads` is a folder of its own, made where it is missing, for files while they are fetched.
     pub fn new(servers: Servers, downloads: PathBuf) -> Self {
-        Self { servers, downloads, network: Network::default(), is_awaited: false, clock_told: None }
+        let (network, bulletin) = (Network::default(), Fetched::default());
+        Self { servers, downloads, network, is_awaited: false, clock_told: None, bulletin }
     }
 
     /// What the network costs the user now.
@@ -255,7 +281,13 @@ impl Courier {
     pub fn next(&mut self, context: &mut Context<'_>) -> Result<Next, StoreError> {
         let mut wait = LONGEST_WAIT;
         self.make_decoys(context, &mut wait)?;
-        if let Some(next) = self.next_report(context, &mut wait)? {
+        if let Some(next) = self.next_operation(context, &mut wait)? {
+            return Ok(next);
+        }
+        if let Some(next) = self.next_question(context, &mut wait)? {
+            return Ok(next);
+        }
+        if let Some(next) = self.next_bulletin(context, &mut wait)? {
             return Ok(next);
         }
         for index in 0..self.servers.key_lists.len() {
@@ -263,7 +295,7 @@ impl Courier {
                 return Ok(next);
             }
         }
-        self.is_awaited = false;
+        (self.is_awaited, self.bulletin.is_awaited) = (false, false);
         Ok(Next::Wait(wait))
     }
 
@@ -277,6 +309,8 @@ impl Courier {
         errand: Errand,
         result: Result<Response, TransportError>,
     ) -> Result<Vec<News>, StoreError> {
+        // It spaces the polls.
+        self.bulletin(context.store)?;
         let mut news = Vec::new();
         let date = result.as_ref().ok().and_then(Response::date);
         let ahead_s = date.map_or(0, |date| context.now.unix_s().saturating_sub(date.unix_s()));
@@ -287,8 +321,11 @@ impl Courier {
         let answer = Answer { request: &errand.request, result, work: errand.work, ahead_s };
         match errand.about {
             About::Report(entry) => self.report_answered(context, entry, answer, &mut news)?,
+            About::SignUp(entry) => self.sign_up_answered(context, entry, answer, &mut news)?,
+            About::SignUpStatus(id) => self.question_answered(context, id, answer, &mut news)?,
             About::Index(index) => self.index_answered(context, index, answer, &mut news)?,
             About::File(index, path) => self.file_answered(context, index, &path, answer, &mut news)?,
+            About::Bulletin => self.bulletin_answered(context, answer, &mut news)?,
         }
         Ok(news)
     }

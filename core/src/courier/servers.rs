@@ -1,12 +1,16 @@
 //! Which servers an app talks to: the file that a health authority gives to its app, and that our reference backend writes as `client.json`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::bulletin::BulletinKey;
 use super::waitlist::{FormRules, ReceiptError, ReceiptKey, SealError, SealingKey};
 use crate::diagnosis::{ExportError, PublicKey};
 
 /// The longest file that is read, in bytes.
 pub const MAX_SERVERS_FILE: usize = 65_536;
+
+/// The most keys of bulletins: the one that signs, and its successor.
+const MAX_BULLETIN_KEYS: usize = 2;
 
 /// The most key lists: one for each country that a person may visit.
 const MAX_LISTS: usize = 100;
@@ -40,6 +44,12 @@ pub enum ServersError {
         /// The limit.
         limit: usize,
     },
+    /// No keys of bulletins, or too many.
+    #[error("{found} keys of bulletins; there has to be one, and there may be its successor")]
+    BulletinKeys {
+        /// Keys found.
+        found: usize,
+    },
     /// One of the public keys is none.
     #[error("a public key of the servers: {0}")]
     PublicKey(#[from] ExportError),
@@ -72,6 +82,9 @@ pub struct Servers {
     /// The waiting list, where the authority has one.
     #[serde(default)]
     pub waitlist: Option<WaitlistServer>,
+    /// Where the bulletin is; `None` where there is none.
+    #[serde(default)]
+    pub bulletin: Option<BulletinServer>,
 }
 
 fn default_decoy_mean() -> u64 {
@@ -87,8 +100,19 @@ pub struct KeyList {
     pub base_url: String,
 }
 
-/// A key of a server, as it signs.
+/// Where the bulletin is, and who vouches for it.
 #[derive(Debug, Clone, Deserialize)]
+pub struct BulletinServer {
+    /// Its address.
+    pub url: String,
+    /// For whom it has to be.
+    pub region: String,
+    /// The key that signs it, and its successor; 2 at most.
+    pub keys: Vec<BulletinKey>,
+}
+
+/// A key of a server, as it signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerKey {
     /// Its name in signatures.
     pub key_id: String,
@@ -167,6 +191,12 @@ impl Servers {
         for list in &servers.key_lists {
             check_address("index_url", &list.index_url)?;
             check_address("base_url", &list.base_url)?;
+        }
+        if let Some(bulletin) = &servers.bulletin {
+            check_address("bulletin.url", &bulletin.url)?;
+            if !(1..=MAX_BULLETIN_KEYS).contains(&bulletin.keys.len()) {
+                return Err(ServersError::BulletinKeys { found: bulletin.keys.len() });
+            }
         }
         servers.authority_keys()?;
         servers.waitlist.as_ref().map_or(Ok(()), WaitlistServer::check)?;

@@ -107,7 +107,7 @@ impl Response {
     }
 
     /// When the server wants to be asked again.
-    pub(super) fn retry_after(&self) -> Option<super::pacer::RetryAfter> {
+    pub fn retry_after(&self) -> Option<super::pacer::RetryAfter> {
         use super::pacer::RetryAfter;
         let value = self.header("retry-after")?.trim();
         if let Ok(seconds) = value.parse() {

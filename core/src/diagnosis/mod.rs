@@ -33,7 +33,8 @@ pub use verify::{ExportId, ExportedKey, Keys, VerifiedExport};
 use crate::keys::{KeyError, TemporaryExposureKey};
 
 /// How a diagnosis came about (`TemporaryExposureKey.ReportType` of the key export format, with its numbers).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReportType {
     /// Not said. Never returned as an exposure window.

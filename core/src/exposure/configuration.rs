@@ -6,6 +6,8 @@
 
 use std::ops::{Deref, RangeInclusive};
 
+use serde::{Deserialize, Serialize};
+
 use super::risk::RiskLevel;
 use crate::diagnosis::ReportType;
 use crate::time::RETENTION_DAYS;
@@ -17,7 +19,8 @@ pub(super) const WEIGHTS: RangeInclusive<f64> = 0.0..=2.5;
 pub(super) const DAYS_SINCE_ONSET: RangeInclusive<i8> = -14..=14;
 
 /// How infectious somebody was on the day of a contact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Infectiousness {
     /// Not at all: nothing of it is handed out or counted.
     None,
@@ -62,7 +65,7 @@ pub enum ConfigurationError {
 }
 
 /// Weights of the report types.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReportTypeWeights {
     /// For a positive test.
     pub confirmed_test: f64,
@@ -88,7 +91,7 @@ impl ReportTypeWeights {
 }
 
 /// Weights of infectiousness. That of [`Infectiousness::None`] is 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct InfectiousnessWeights {
     /// For [`Infectiousness::Standard`].
     pub standard: f64,
@@ -108,7 +111,8 @@ impl InfectiousnessWeights {
 }
 
 /// Parameters as they are given, not yet checked: see [`ExposureConfiguration::new`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExposureParameters {
     /// Upper ends, inclusive, of the buckets immediate, near and medium, in dB, increasing.
     pub attenuation_thresholds_db: [u8; 3],
@@ -166,7 +170,8 @@ impl Default for ExposureParameters {
 }
 
 /// [`ExposureParameters`] that were checked.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "ExposureParameters", into = "ExposureParameters")]
 pub struct ExposureConfiguration(ExposureParameters);
 
 impl Deref for ExposureConfiguration {
@@ -174,6 +179,20 @@ impl Deref for ExposureConfiguration {
 
     fn deref(&self) -> &ExposureParameters {
         &self.0
+    }
+}
+
+impl TryFrom<ExposureParameters> for ExposureConfiguration {
+    type Error = ConfigurationError;
+
+    fn try_from(parameters: ExposureParameters) -> Result<Self, ConfigurationError> {
+        Self::new(parameters)
+    }
+}
+
+impl From<ExposureConfiguration> for ExposureParameters {
+    fn from(configuration: ExposureConfiguration) -> Self {
+        configuration.0
     }
 }
 

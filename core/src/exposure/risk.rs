@@ -13,7 +13,8 @@ use super::{Exposure, ExposureId};
 use crate::time::Date;
 
 /// How likely it is that the user was infected, as an app says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RiskLevel {
     /// Nothing that counts.
     None,

@@ -11,7 +11,7 @@ pub mod sim;
 use std::fmt;
 use std::time::Duration;
 
-use crate::beacon::Frame;
+use crate::beacon::{Frame, ServiceUuid};
 use crate::time::Timestamp;
 
 pub use crate::beacon::Rssi;
@@ -126,6 +126,11 @@ pub trait Scanner: Send {
     /// [`RadioError`] where listening has ended by itself; what was heard before is in `heard`.
     fn take(&mut self, heard: &mut Vec<Sighting>) -> Result<(), RadioError>;
 
+    /// Hears frames of these services from now on, also while it listens, and of no others. A radio that has no choice does nothing.
+    fn set_services(&mut self, services: &[ServiceUuid]) {
+        let _ = services;
+    }
+
     /// What it does less well than it should, as far as is known by now.
     fn limits(&self) -> Vec<Limit> {
         Vec::new()
@@ -147,6 +152,11 @@ pub trait Advertiser: Send {
     /// [`RadioError`] where it does not, or nobody knows. The frame may have been sent and must not be sent again: the next one has to be another.
     fn check(&mut self) -> Result<(), RadioError> {
         Ok(())
+    }
+
+    /// Sends the next frame under this service; what is being sent stays as it is. A radio that has no choice does nothing.
+    fn set_service(&mut self, service: ServiceUuid) {
+        let _ = service;
     }
 
     /// Stops sending.

@@ -2,6 +2,8 @@
 //!
 //! The store does not look inside: what an operation or a note holds is the courier's.
 
+use std::fmt;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use zeroize::Zeroizing;
 
@@ -9,8 +11,8 @@ use super::{Store, StoreError, own_keys};
 use crate::keys::schedule::Release;
 use crate::time::Timestamp;
 
-/// An operation on its way to a server, or what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An operation on its way to a server, or what became of it. `Debug` shows nothing of its content.
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
     /// Its random number.
     pub id: i64,
@@ -22,6 +24,18 @@ pub struct OutboxEntry {
     pub attempts: u32,
     /// What the courier needs to repeat it.
     pub content: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for OutboxEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, made_at, due, attempts, .. } = self;
+        f.debug_struct("OutboxEntry")
+            .field("id", id)
+            .field("made_at", made_at)
+            .field("due", due)
+            .field("attempts", attempts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What changes together, in one transaction.
@@ -75,12 +89,8 @@ impl Store {
             changes.made.iter().try_for_each(|entry| insert(tx, entry))?;
             for entry in &changes.changed {
                 let due = entry.due.map(Timestamp::unix_ms);
-                tx.prepare_cached("UPDATE outbox SET due = ?, attempts = ?, content = ? WHERE id = ?")?.execute(params![
-                    due,
-                    entry.attempts,
-                    *entry.content,
-                    entry.id
-                ])?;
+                tx.prepare_cached("UPDATE outbox SET made_at = ?, due = ?, attempts = ?, content = ? WHERE id = ?")?
+                    .execute(params![entry.made_at.unix_ms(), due, entry.attempts, *entry.content, entry.id])?;
             }
             for id in &changes.dropped {
                 tx.prepare_cached("DELETE FROM outbox WHERE id = ?")?.execute([id])?;

@@ -86,7 +86,7 @@ CREATE TABLE files (
     marked_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Operations on their way to a server, and what became of them; inside: courier/report. Ids are random: an app may hold one for long.
+-- Operations on their way to a server, and what became of them; inside: courier/outbox.rs. Ids are random: an app may hold one for long.
 -- No more is due where `due` is NULL.
 CREATE TABLE outbox (
     id       INTEGER PRIMARY KEY,

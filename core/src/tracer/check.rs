@@ -103,6 +103,7 @@ impl Tracer {
             let identifiers = state.store()?.identifiers()?;
             Matcher::new(identifiers)
         };
+        let believed = self.believed_keys();
         let mut reports = Vec::with_capacity(files.len());
         let mut goes_on = true;
         for path in files {
@@ -116,7 +117,7 @@ impl Tracer {
             let (status, keys, until) = if !told(0, 0) {
                 (FileStatus::Unfinished, 0, None)
             } else {
-                match open(path).and_then(|export| export.verify(&self.config.authority_keys)) {
+                match open(path).and_then(|export| export.verify(&believed)) {
                     Ok(export) => {
                         let status = self.match_export(&matcher, &export, &mut told, now)?;
                         (status, export.key_count() as u64, Some(export.summary().header.end))
@@ -204,12 +205,13 @@ impl Tracer {
     /// Brings the alerts up to what is known, and tells what has changed.
     fn update_alerts(&self, now: Timestamp) -> Result<Assessment, TracerError> {
         let mut state = self.lock();
+        let configuration = state.exposure(&self.config);
         let State { store, rng, .. } = &mut *state;
         let store = store.as_mut().ok_or(StoreError::Corrupt)?;
         let exposures = store.exposures()?;
-        let assessment = assess(&exposures, &self.config.exposure, now.date(), rng);
+        let assessment = assess(&exposures, &configuration, now.date(), rng);
         let standing = store.alerts()?;
-        let changes = alert_changes(&standing, &exposures, &self.config.exposure, &assessment, now);
+        let changes = alert_changes(&standing, &exposures, &configuration, &assessment, now);
         store.update_alerts(&changes.raise, &changes.withdraw)?;
         drop(state);
         for alert in standing.into_iter().filter(|alert| changes.withdraw.contains(&alert.exposure)) {

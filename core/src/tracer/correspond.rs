@@ -3,7 +3,7 @@
 //! State and courier are held only while something is decided, never while a server is waited for: neither tracing nor who asks how it stands notices.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,16 +21,21 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The courier, and what carries its requests. An answer goes to the courier that asked, also where the tracer is connected to others by then.
 pub(super) struct Connection {
-    courier: Mutex<Courier>,
+    pub(super) courier: Mutex<Courier>,
     transport: Mutex<Box<dyn Transport>>,
+    /// Of the state when the courier last looked: where everything was erased since, it has to forget, too.
+    life: AtomicU64,
 }
 
 impl Tracer {
     /// From now on reports are sent to these servers and key files are fetched from them, with each [`correspond`](Self::correspond). `downloads` is a
-    /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config) vouch for them.
+    /// folder of its own for files while they are fetched. The files are believed where [`Config::authority_keys`](super::Config), [`add_authority_keys`](Self::add_authority_keys) or the bulletin vouch for them. The bulletin that was kept holds from now on.
     pub fn connect(&self, servers: Servers, transport: Box<dyn Transport>, downloads: PathBuf) {
-        let (courier, transport) = (Mutex::new(Courier::new(servers, downloads)), Mutex::new(transport));
-        *lock(&self.connection) = Some(Arc::new(Connection { courier, transport }));
+        let (mut courier, life) = (Courier::new(servers, downloads), self.lock().life);
+        // Where the store fails, it is tried again with each answer.
+        let _ = self.take_bulletin(&mut courier, life);
+        let (courier, transport) = (Mutex::new(courier), Mutex::new(transport));
+        *lock(&self.connection) = Some(Arc::new(Connection { courier, transport, life: AtomicU64::new(life) }));
         self.wake_correspondence();
     }
 
@@ -45,7 +50,12 @@ impl Tracer {
         let now = self.clock.now();
         let (next, life) = {
             let mut courier = lock(&connection.courier);
-            self.with(|state| Ok((courier.next(&mut state.context(now)?)?, state.life)))?
+            self.with(|state| {
+                if connection.life.swap(state.life, Ordering::Relaxed) != state.life {
+                    courier.forget_bulletin();
+                }
+                Ok((courier.next(&mut state.context(now)?)?, state.life))
+            })?
         };
         let news = match next {
             Next::Wait(wait) => return Ok(wait),
@@ -57,7 +67,9 @@ impl Tracer {
                     tracing::debug!(%error, "a server was not reached");
                 }
                 let mut courier = lock(&connection.courier);
-                self.keep_in(life, |context| courier.answered(context, *errand, result))?
+                let news = self.keep_in(life, |context| courier.answered(context, *errand, result))?;
+                self.take_bulletin(&mut courier, life)?;
+                news
             }
             Next::Match(file) => {
                 let matched = self.match_download(&file)?;
@@ -178,7 +190,7 @@ impl Tracer {
         }
     }
 
-    fn connection(&self) -> Option<Arc<Connection>> {
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         lock(&self.connection).clone()
     }
 

@@ -10,11 +10,14 @@
 //!            erase:  what is older than 14 days            correspond: outbox, key lists -> server -> store, check
 //! ```
 
+mod bulletin;
 mod check;
 mod correspond;
 mod driver;
 mod event;
+mod services;
 mod session;
+mod sign_ups;
 #[cfg(feature = "sim")]
 pub mod simulation;
 mod state;
@@ -32,7 +35,9 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use crate::beacon::ServiceUuid;
 use crate::courier::ReportId;
+use crate::courier::waitlist::SignUpError;
 use crate::diagnosis::PublicKey;
 use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
@@ -42,6 +47,7 @@ use crate::radio::{Radio, Sighting};
 use crate::store::{Erasure, Opened, Store, StoreError};
 use crate::time::{Clock, ClockWatch};
 use correspond::Connection;
+use services::Services;
 use session::Session;
 use state::State;
 
@@ -64,6 +70,9 @@ pub enum TracerError {
         /// That report.
         id: ReportId,
     },
+    /// A sign-up for the waiting list cannot be made or changed.
+    #[error(transparent)]
+    SignUp(SignUpError),
     /// The thread that drives the tracer could not be started.
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),
@@ -75,12 +84,14 @@ pub enum TracerError {
 pub struct Config {
     /// What is known of this device's radio.
     pub calibration: Calibration,
-    /// How exposures are weighed.
+    /// How exposures are weighed, where no bulletin says otherwise.
     pub exposure: ExposureConfiguration,
     /// The public keys of the health authorities whose files are believed.
     pub authority_keys: Vec<PublicKey>,
     /// When the radio listens.
     pub scanning: Scanning,
+    /// The service that the radio was opened with. A bulletin may change what is sent under.
+    pub service: ServiceUuid,
 }
 
 /// A contact tracer on one store and one radio.
@@ -157,7 +168,10 @@ impl Tracer {
             recorder.add_own_identifiers(own.key.identifiers().map(|(_, rpi)| rpi));
         }
         let erase_due = clock.monotonic();
-        let session = Session::new(radio, config.scanning, config.calibration.transmit_power);
+        let mut session = Session::new(radio, config.scanning, config.calibration.transmit_power);
+        let kept = store.note(services::NOTE)?.and_then(|note| serde_json::from_slice(&note).ok());
+        let services = Services::resume(kept, config.service, clock.now());
+        session.set_services(services.sent(), services.heard());
         let tracer = Self {
             config,
             clock: Box::new(clock),
@@ -172,6 +186,9 @@ impl Tracer {
                 watch,
                 erase_due,
                 life: 0,
+                bulletin: None,
+                authority_keys: Vec::new(),
+                services,
             }),
             events: Mutex::default(),
             told: Condvar::new(),
@@ -275,7 +292,8 @@ impl Tracer {
         let today = self.clock.now().date();
         self.with(|state| {
             let exposures = state.store()?.exposures()?;
-            Ok(assess(&exposures, &self.config.exposure, today, &mut state.rng))
+            let configuration = state.exposure(&self.config);
+            Ok(assess(&exposures, &configuration, today, &mut state.rng))
         })
     }
 
@@ -306,7 +324,7 @@ impl Tracer {
         let _no_check_runs = lock(&self.checking);
         self.ends_check.store(false, Ordering::Release);
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let erase = |state: &mut State| state.erase_everything(self.config.calibration, now, monotonic);
+        let erase = |state: &mut State| state.erase_everything(&self.config, now, monotonic);
         let erasure = match self.with(erase) {
             // By now the damaged store is set aside, and a new one can be erased together with it.
             Err(TracerError::Store(StoreError::Corrupt)) => self.with(erase)?,

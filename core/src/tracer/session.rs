@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use super::Event;
-use crate::beacon::Frame;
+use crate::beacon::{Frame, ServiceUuid};
 use crate::encounters::recorder::Recorder;
 use crate::keys::Metadata;
 use crate::keys::schedule::{Sending, next_sending, rotation_delay};
@@ -99,6 +99,8 @@ pub(super) struct Session {
     send_problem: Option<RadioError>,
     listening: Listening,
     listen_problem: Option<RadioError>,
+    /// Under which service is sent, and which ones are heard; `None` before it was said.
+    services: Option<(ServiceUuid, Vec<ServiceUuid>)>,
 }
 
 impl Session {
@@ -113,7 +115,19 @@ impl Session {
             send_problem: None,
             listening: Listening::Off { next: Duration::ZERO },
             listen_problem: None,
+            services: None,
         }
+    }
+
+    /// From now on it sends under the one, as another identifier, and hears the others.
+    pub(super) fn set_services(&mut self, sent: ServiceUuid, heard: Vec<ServiceUuid>) {
+        if self.services.as_ref().is_none_or(|(before, _)| *before != sent) {
+            self.rotate_now();
+        }
+        if let Some(scanner) = &mut self.radio.scanner {
+            scanner.set_services(&heard);
+        }
+        self.services = Some((sent, heard));
     }
 
     /// Why it does not listen, or else why it does not send.
@@ -220,6 +234,9 @@ impl Session {
         };
         if rotation.is_on_air || step.monotonic < self.send_again {
             return;
+        }
+        if let Some((sent, _)) = &self.services {
+            advertiser.set_service(*sent);
         }
         self.send_problem = advertiser.advertise(rotation.frame).err();
         self.send_again = step.monotonic + RETRY;

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use super::services::Services;
 use super::session::{Session, Step};
-use super::{Event, Status, TracerError, Tracing};
+use super::{Config, Event, Status, TracerError, Tracing};
 use crate::courier::Context;
+use crate::courier::bulletin::KeptBulletin;
+use crate::courier::waitlist::renew_sign_ups;
+use crate::diagnosis::PublicKey;
 use crate::encounters::Encounter;
-use crate::encounters::calibration::Calibration;
 use crate::encounters::recorder::Recorder;
 use crate::keys::TemporaryExposureKey;
 use crate::keys::schedule::{Release, release};
@@ -40,6 +43,11 @@ pub(super) struct State {
     pub(super) erase_due: Duration,
     /// Counts how often everything was erased.
     pub(super) life: u64,
+    /// The one that holds.
+    pub(super) bulletin: Option<KeptBulletin>,
+    /// Keys that vouch for key files beside those of the configuration.
+    pub(super) authority_keys: Vec<PublicKey>,
+    pub(super) services: Services,
 }
 
 impl State {
@@ -89,7 +97,9 @@ impl State {
         store.finish_erasure()?;
         if is_due {
             if trusts_age {
+                renew_sign_ups(store, now)?;
                 store.erase_expired(now)?;
+                self.forget_old_services(now)?;
             }
             self.erase_due = monotonic + ERASURE_PERIOD;
         }
@@ -171,7 +181,7 @@ impl State {
     /// Everything goes, and what was sent and heard is forgotten once the store has erased it.
     pub(super) fn erase_everything(
         &mut self,
-        calibration: Calibration,
+        config: &Config,
         now: Timestamp,
         monotonic: Duration,
     ) -> Result<Erasure, TracerError> {
@@ -179,7 +189,10 @@ impl State {
         let erasure = self.store.as_mut().ok_or(StoreError::Corrupt)?.erase_everything(&mut self.rng)?;
         self.life += 1;
         self.unsaved.clear();
-        self.recorder = Recorder::new(calibration);
+        self.recorder = Recorder::new(config.calibration);
+        self.bulletin = None;
+        self.services = Services::new(config.service);
+        self.session.set_services(self.services.sent(), self.services.heard());
         self.watch = ClockWatch::resume(None, now, monotonic).0;
         Ok(erasure)
     }

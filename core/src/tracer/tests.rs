@@ -1,6 +1,7 @@
 mod check;
 mod erasure;
 mod servers;
+mod sign_ups;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};

@@ -8,9 +8,10 @@
 // Helpers of a test, and a VFS of the system that has every method.
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod vfs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -116,7 +117,9 @@ fn take_step(store: &mut Store, step: u64) -> Result<(), StoreError> {
         5 if step % 16 == 13 => {
             let mut changed = store.outbox()?;
             for entry in &mut changed {
-                (entry.attempts, entry.content) = (entry.attempts + 1, some_operation(step, rng).content);
+                let content = some_operation(step, rng).content;
+                // A sign-up's date is renewed with each attempt.
+                (entry.made_at, entry.attempts, entry.content) = (now, entry.attempts + 1, content);
             }
             let dropped = if changed.len() > 3 { vec![changed[0].id] } else { Vec::new() };
             let notes = vec![("note".to_string(), vec![step as u8; 900])];
@@ -187,62 +190,6 @@ fn record(steps: u64) -> Record {
     Record { before, ops: vfs::unwatch().0, acknowledged }
 }
 
-/// The disk after the first `moment` operations, if the power goes then.
-fn disk(record: &Record, moment: usize, seed: u64, syncs_count: bool) -> BTreeMap<String, Vec<u8>> {
-    let ops = &record.ops[..moment];
-    let mut synced = HashMap::new();
-    for (i, op) in ops.iter().enumerate() {
-        match op {
-            Op::Sync { file } if syncs_count => synced.insert(file.as_str(), i),
-            _ => None,
-        };
-    }
-    let rng = &mut ChaCha20Rng::seed_from_u64(seed);
-    // What happens to a change that was not synced: always lost, always kept, sector by sector, and that with noise.
-    let mode = rng.next_u32() % 4;
-    let kept = |rng: &mut ChaCha20Rng| mode == 1 || (mode > 1 && rng.next_u32().is_multiple_of(2));
-    let mut files = record.before.clone();
-    for (i, op) in ops.iter().enumerate() {
-        let lasts = |file: &String| synced.get(file.as_str()).is_some_and(|sync| i < *sync);
-        match op {
-            Op::Write { file, offset, data } => {
-                let content = files.entry(file.clone()).or_default();
-                if lasts(file) {
-                    put(content, *offset, data);
-                    continue;
-                }
-                for (sector, bytes) in data.chunks(512).enumerate() {
-                    if kept(rng) {
-                        put(content, offset + 512 * sector, bytes);
-                    } else if mode == 3 && rng.next_u32() % 8 == 0 {
-                        let mut noise = vec![0; bytes.len()];
-                        rng.fill_bytes(&mut noise);
-                        put(content, offset + 512 * sector, &noise);
-                    }
-                }
-            }
-            Op::Truncate { file, length } if lasts(file) || kept(rng) => {
-                set_length(files.entry(file.clone()).or_default(), *length)
-            }
-            Op::Delete { file } if lasts(file) || kept(rng) => drop(files.remove(file)),
-            _ => {}
-        }
-    }
-    files
-}
-
-fn set_length(content: &mut Vec<u8>, length: usize) {
-    let missing = length.saturating_sub(content.len());
-    content.truncate(length);
-    // Without optimisation, `resize` is slow.
-    content.extend_from_slice(&vec![0; missing]);
-}
-
-fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    set_length(content, content.len().max(offset + bytes.len()));
-    content[offset..offset + bytes.len()].copy_from_slice(bytes);
-}
-
 /// How one disk was judged; `Err` says what is wrong.
 fn judge(record: &Record, moment: usize, files: &BTreeMap<String, Vec<u8>>, dir: &Path) -> Result<(), String> {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -292,7 +239,7 @@ fn violations(record: &Record, images: usize, syncs_count: bool) -> Vec<String> 
     let mut found = Vec::new();
     for image in 0..images {
         let moment = 1 + image * (record.ops.len() - 1) / images;
-        let files = disk(record, moment, image as u64, syncs_count);
+        let files = disk::after(&record.before, &record.ops[..moment], image as u64, syncs_count);
         if let Err(violation) = judge(record, moment, &files, dir.path()) {
             found.push(format!("operation {moment}, image {image}: {violation}"));
         }

@@ -40,6 +40,24 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print a new code, and nothing else
     Issue(IssueArgs),
+    /// Publish the bulletin: figures, advice and configuration for all apps
+    #[command(subcommand)]
+    Bulletin(BulletinCommand),
+}
+
+/// What can be done with a bulletin.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BulletinCommand {
+    /// Check a document, sign it and publish it
+    ///
+    /// Its serial number has to be higher than that of the one before, and its region the --region of this server: apps refuse everything else. A
+    /// server that runs need not be told.
+    Publish {
+        /// The document, JSON; `vigie-backend bulletin example` prints one
+        file: PathBuf,
+    },
+    /// Print a document to begin with
+    Example,
 }
 
 /// What is true for all commands.

@@ -11,7 +11,7 @@ use crate::files::Bucket;
 use crate::group::MAX_GROUP;
 use crate::http::WrongCodes;
 use crate::rules::Policy;
-use crate::waitlist::Role;
+use crate::waitlist::{MailConfig, Role};
 use vigie::courier::waitlist::FormRules;
 
 /// 64,000 bytes over the slowest telephone network.
@@ -35,6 +35,11 @@ impl Share {
         self.number == 0
     }
 }
+/// A year.
+pub const WAITLIST_RETENTION_DAYS: u32 = 365;
+
+/// People look at their telephones for their confirmation.
+const WAITLIST_ROUND: Duration = Duration::from_secs(1);
 
 /// What the operator sets.
 #[derive(Debug, Clone)]
@@ -67,6 +72,12 @@ pub struct Config {
     pub role: Role,
     /// What the waiting list asks for.
     pub form: FormRules,
+    /// How mails are sent.
+    pub mail: MailConfig,
+    /// Sign-ups that are older are erased, in days.
+    pub waitlist_retention_days: u32,
+    /// How long opening and mails rest when nothing waits.
+    pub waitlist_round: Duration,
     /// The rules' settings.
     pub policy: Policy,
 }
@@ -89,6 +100,9 @@ impl Config {
             share: Share::WHOLE,
             role: Role::default(),
             form: FormRules::default(),
+            mail: MailConfig::default(),
+            waitlist_retention_days: WAITLIST_RETENTION_DAYS,
+            waitlist_round: WAITLIST_ROUND,
             policy: Policy::default(),
         }
     }

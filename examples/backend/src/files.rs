@@ -27,6 +27,8 @@ const LOCK: &str = "index.lock";
 /// How often it is tried, and how long is waited in between: five seconds, for what takes milliseconds.
 const LOCK_TRIES: usize = 250;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
+/// The bulletin.
+pub const BULLETIN: &str = "bulletin.txt";
 
 /// The longest index that is read back, in bytes: 40,000 files.
 const MAX_INDEX: u64 = 1 << 20;
@@ -137,6 +139,27 @@ impl Files {
                 Ok(FoundIndex { text, version })
             }
             Err(Error::NotFound { .. }) => Ok(FoundIndex { text: None, version: None }),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes the bulletin, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails.
+    pub async fn put_bulletin(&self, file: Vec<u8>) -> Result<(), Error> {
+        let options = self.options(PutMode::Overwrite, "text/plain", CACHE_INDEX);
+        self.store.put_opts(&Name::from(BULLETIN), PutPayload::from(file), options).await.map(drop)
+    }
+
+    /// The bulletin that is published.
+    ///
+    /// # Errors
+    /// [`Error`] where the store fails.
+    pub async fn bulletin(&self) -> Result<Option<Bytes>, Error> {
+        match self.store.get(&Name::from(BULLETIN)).await {
+            Ok(found) if found.meta.size <= MAX_INDEX => found.bytes().await.map(Some),
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(e),
         }
     }

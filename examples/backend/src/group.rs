@@ -228,8 +228,7 @@ fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>) -> (b
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::database::{Sqlite, Work};
@@ -358,6 +357,83 @@ mod tests {
         drop(group);
         writer.join().unwrap();
         transactions.load(Ordering::SeqCst)
+    }
+
+    fn sign_up(number: u8) -> SignUp {
+        SignUp {
+            operation: vigie::courier::waitlist::OperationId([number; 16]),
+            form: vigie::courier::waitlist::SealedForm { key_id: "v1".into(), encapsulated: [0; 32], sealed: vec![number] },
+            secret_hash: vigie::courier::waitlist::SecretHash([0; 32]),
+            repeat_hash: None,
+            received_at: vigie::time::Timestamp::from_unix_s(1_619_013_600),
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out() {
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let transactions = Arc::new(AtomicUsize::new(0));
+        let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+        let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+        let first = tokio::spawn({
+            let group = group.clone();
+            async move { group.run(|_| Ok::<(), RuleError>(())).await }
+        });
+        while transactions.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let stays: Vec<_> = [1, 2, 2]
+            .map(|number| {
+                let group = group.clone();
+                tokio::spawn(async move { group.receive(sign_up(number), "v1".into()).await })
+            })
+            .into();
+        let goes = tokio::spawn({
+            let group = group.clone();
+            async move { group.receive(sign_up(3), "v1".into()).await }
+        });
+        while group.waiting() < 4 {
+            tokio::task::yield_now().await;
+        }
+        goes.abort();
+        assert!(goes.await.is_err());
+        go_on.send(()).unwrap();
+        assert!(first.await.unwrap().is_ok());
+        let mut places = Vec::new();
+        for one in stays {
+            places.push(one.await.unwrap().unwrap().place);
+        }
+        assert_eq!(places, [1, 2, 2]);
+        assert_eq!(transactions.load(Ordering::SeqCst), 2);
+        let rows = group.run(|transaction| transaction.query("SELECT place FROM sign_up", &[])).await.unwrap();
+        assert_eq!(rows.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again() {
+        let (held, goes_on) = std::sync::mpsc::channel();
+        let transactions = Arc::new(AtomicUsize::new(0));
+        let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+        let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+        group.rate.store(100, std::sync::atomic::Ordering::Relaxed);
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..=500 {
+            let group = group.clone();
+            waiting.spawn(async move { group.receive(sign_up((number % 250) as u8), "v1".into()).await });
+            // The first is under way and waits no more.
+            while transactions.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        while group.waiting() < 500 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Busy)));
+        assert_eq!(group.wait(), Duration::from_secs(5));
+        held.send(()).unwrap();
+        while let Some(answer) = waiting.join_next().await {
+            assert!(answer.unwrap().is_ok());
+        }
     }
 
     #[tokio::test]

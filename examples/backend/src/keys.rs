@@ -4,12 +4,13 @@
 //! hash.key             32 bytes as hexadecimal: everything that is hashed, derived or sealed
 //! certificate-v1.pem   ES256, signs certificates
 //! export-v1.pem        ECDSA P-256, signs key files
+//! bulletin-v1.pem      Ed25519, signs bulletins
 //! api-key              what apps send as X-API-Key
 //! admin-token          what the health authority's own systems send
 //! ```
 //!
 //! Roll-over: `certificate-v2.next.pem` is accepted and announced, and signs nothing yet; renamed to `certificate-v2.pem` it signs, being the newest; the
-//! old one goes when nothing that it signed is still valid. `export-v2.next.pem` likewise.
+//! old one goes when nothing that it signed is still valid. `export-v2.next.pem` and `bulletin-v2.next.pem` likewise.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use rand_core::CryptoRng;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
+use vigie::courier::bulletin::BulletinSigner;
 use vigie::diagnosis::SigningKey;
 use zeroize::Zeroizing;
 
@@ -33,6 +35,8 @@ pub struct Secrets {
     pub certificates: CertificateKeys,
     /// What signs key files.
     pub exports: ExportKeys,
+    /// What signs bulletins.
+    pub bulletins: BulletinKeys,
     /// What apps send as `X-API-Key`.
     pub api_key: String,
     /// What the health authority's own systems send.
@@ -62,9 +66,13 @@ impl Secrets {
                 kept(&folder.join(format!("{kind}-v1.pem")), || Ok(SigningKey::generate()?.to_pkcs8_pem()?))?;
             }
         }
+        if numbered(folder, "bulletin", "pem")?.is_empty() {
+            kept(&folder.join("bulletin-v1.pem"), || Ok(BulletinSigner::generate()?.to_pkcs8_pem()?))?;
+        }
+        let bulletins = BulletinKeys::new(numbered(folder, "bulletin", "pem")?)?;
         let certificates = CertificateKeys::new(numbered(folder, "certificate", "pem")?)?;
         let exports = ExportKeys::new(numbered(folder, "export", "pem")?)?;
-        Self::from_parts(&hash, certificates, exports, api_key, admin_token)
+        Self::from_parts(&hash, certificates, exports, bulletins, api_key, admin_token)
     }
 
     /// Secrets that are nowhere on a disk, for simulations and tests. The signing keys come from the operating system.
@@ -76,13 +84,17 @@ impl Secrets {
         rng.fill_bytes(&mut hash);
         let key =
             || anyhow::Ok(vec![NamedPem { version: "v1".into(), is_next: false, pem: SigningKey::generate()?.to_pkcs8_pem()? }]);
-        Self::from_parts(&hash, CertificateKeys::new(key()?)?, ExportKeys::new(key()?)?, "api-key".into(), "admin-token".into())
+        let bulletin = NamedPem { version: "v1".into(), is_next: false, pem: BulletinSigner::generate()?.to_pkcs8_pem()? };
+        let bulletins = BulletinKeys::new(vec![bulletin])?;
+        let (certificates, exports) = (CertificateKeys::new(key()?)?, ExportKeys::new(key()?)?);
+        Self::from_parts(&hash, certificates, exports, bulletins, "api-key".into(), "admin-token".into())
     }
 
     fn from_parts(
         hash: &[u8],
         certificates: CertificateKeys,
         exports: ExportKeys,
+        bulletins: BulletinKeys,
         api_key: String,
         admin_token: String,
     ) -> anyhow::Result<Self> {
@@ -90,7 +102,7 @@ impl Secrets {
         let seal = Zeroizing::new(tag(&hash, "seal", &[]));
         let seal =
             UnboundKey::new(&CHACHA20_POLY1305, &*seal).map_err(|_| anyhow::anyhow!("the sealing key has a wrong length"))?;
-        Ok(Self { hash, seal: LessSafeKey::new(seal), certificates, exports, api_key, admin_token })
+        Ok(Self { hash, seal: LessSafeKey::new(seal), certificates, exports, bulletins, api_key, admin_token })
     }
 
     /// HMAC-SHA256 under the hash key. What `purpose` separates can never be compared.
@@ -177,6 +189,38 @@ impl ExportKeys {
     /// All, with their versions.
     pub fn all(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
         self.keys.iter().map(|(version, key)| (version.as_str(), key))
+    }
+}
+
+/// The keys of bulletins: the newest signs. Apps have it built in, and one more: its successor, or the one before.
+pub struct BulletinKeys {
+    keys: Vec<(String, BulletinSigner)>,
+    signing: usize,
+}
+
+impl BulletinKeys {
+    fn new(pems: Vec<NamedPem>) -> anyhow::Result<Self> {
+        let signing = signing_index(&pems).context("no bulletin key signs")?;
+        let keys = pems
+            .iter()
+            .map(|named| {
+                let key = BulletinSigner::from_pkcs8_pem(&named.pem);
+                Ok((named.version.clone(), key.with_context(|| format!("bulletin-{} cannot be used", named.version))?))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { keys, signing })
+    }
+
+    /// The one that signs, with its version.
+    pub fn signing(&self) -> (&str, &BulletinSigner) {
+        let (version, key) = &self.keys[self.signing];
+        (version, key)
+    }
+
+    /// Those that apps get: the one that signs, and the one after or else before it.
+    pub fn announced(&self) -> impl Iterator<Item = (&str, &BulletinSigner)> {
+        let other = self.keys.get(self.signing + 1).or_else(|| self.signing.checked_sub(1).map(|before| &self.keys[before]));
+        std::iter::once(&self.keys[self.signing]).chain(other).map(|(version, key)| (version.as_str(), key))
     }
 }
 
@@ -277,6 +321,28 @@ mod tests {
         assert!(accepts(&announced, &of_second), "an instance that was not started again yet");
         assert!(accepts(&second, &of_first), "a certificate on its way");
         assert!(!accepts(&first, &of_second));
+    }
+
+    #[test]
+    fn apps_get_the_bulletin_key_that_signs_with_its_successor_or_else_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let announced = || -> Vec<String> {
+            let secrets = opened(folder.path());
+            assert_eq!(secrets.bulletins.signing().0, secrets.bulletins.announced().next().unwrap().0);
+            secrets.bulletins.announced().map(|(version, _)| version.to_owned()).collect()
+        };
+        assert_eq!(announced(), ["v1"]);
+        let put = |name: &str| {
+            fs::write(folder.path().join(name), &*BulletinSigner::generate().unwrap().to_pkcs8_pem().unwrap()).unwrap();
+        };
+        put("bulletin-v2.next.pem");
+        assert_eq!(announced(), ["v1", "v2"]);
+        fs::rename(folder.path().join("bulletin-v2.next.pem"), folder.path().join("bulletin-v2.pem")).unwrap();
+        assert_eq!(announced(), ["v2", "v1"]);
+        put("bulletin-v3.next.pem");
+        assert_eq!(announced(), ["v2", "v3"]);
+        fs::write(folder.path().join("bulletin-v4.pem"), "no key").unwrap();
+        assert!(Secrets::open(folder.path(), &mut ChaCha20Rng::seed_from_u64(1)).is_err());
     }
 
     #[test]

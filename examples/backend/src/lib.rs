@@ -9,6 +9,7 @@
 //! [`Server`] is the program; [`rules`] with [`database::Sqlite::in_memory`] are the same decisions without network, threads and clock.
 
 pub mod batches;
+pub mod bulletin;
 pub mod config;
 pub mod database;
 pub mod files;
@@ -21,7 +22,7 @@ pub mod rules;
 mod server;
 pub mod waitlist;
 
-pub use server::{Opened, Server, open, random};
+pub use server::{Opened, Server, open, open_files, random};
 
 use vigie::time::{Date, Timestamp};
 

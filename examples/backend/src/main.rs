@@ -5,6 +5,7 @@ mod cli;
 mod processes;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 use vigie::time::{Clock, SystemClock};
+use vigie_backend::keys::Secrets;
 use vigie_backend::rules::{self, Context, Issue};
-use vigie_backend::{Server, open, random};
+use vigie_backend::{Server, bulletin, open, open_files, random};
 
-use crate::cli::{Cli, Command, IssueArgs};
+use crate::cli::{BulletinCommand, Cli, Command, IssueArgs};
 
 /// Not done; the reason is on stderr. Clap uses the same.
 const FAILED: u8 = 2;
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
     let ended = match &cli.command {
         None => serve(&cli),
         Some(Command::Issue(args)) => issue(&cli, args),
+        Some(Command::Bulletin(BulletinCommand::Publish { file })) => publish_bulletin(&cli, file),
+        Some(Command::Bulletin(BulletinCommand::Example)) => bulletin_example(&cli),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,4 +110,26 @@ fn issue(cli: &Cli, args: &IssueArgs) -> anyhow::Result<()> {
         rules::issue(transaction, &request, &mut context)
     })?;
     writeln!(anstream::stdout(), "{}", issued.code.grouped()).context("the code cannot be shown")
+}
+
+fn publish_bulletin(cli: &Cli, file: &Path) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let document = bulletin::read(file)?;
+    let secrets = Secrets::open(&config.data.join("keys"), &mut random()?)?;
+    let files = open_files(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no thread can be started")?;
+    let now = SystemClock.now();
+    let published = runtime.block_on(bulletin::publish(&document, &files, &secrets, &config.policy.region, now))?;
+    let mut warnings = anstream::stderr();
+    for member in &published.unknown {
+        writeln!(warnings, "warning: apps pass over `{member}`: it is not a member of a bulletin")?;
+    }
+    let text = format!("bulletin {} is published; apps have it within about 4 hours", published.serial);
+    writeln!(anstream::stdout(), "{text}").context("it is published; that cannot be shown")
+}
+
+fn bulletin_example(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.options.config()?;
+    let example = bulletin::example(&config.policy.region, SystemClock.now())?;
+    writeln!(anstream::stdout(), "{example}").context("the example cannot be shown")
 }

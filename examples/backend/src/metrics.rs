@@ -23,6 +23,12 @@ impl Stepped {
         self.add(1);
     }
 
+    /// As it is shown.
+    pub fn shown(&self) -> u64 {
+        let count = self.0.load(Ordering::Relaxed);
+        count - count % STEP
+    }
+
     /// `n` more.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -35,8 +41,7 @@ impl TypedMetric for Stepped {
 
 impl EncodeMetric for Stepped {
     fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
-        let count = self.0.load(Ordering::Relaxed);
-        encoder.encode_counter::<NoLabelSet, _, u64>(&(count - count % STEP), None)
+        encoder.encode_counter::<NoLabelSet, _, u64>(&self.shown(), None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -51,6 +56,11 @@ pub struct Call {
     pub call: &'static str,
     /// `answered`, `refused`, `failed` or `decoy`.
     pub end: &'static str,
+}
+
+impl Call {
+    /// All calls.
+    pub const NAMES: [&'static str; 7] = ["verify", "certificate", "publish", "sign_up", "correct", "withdraw", "status"];
 }
 
 /// All of them.
@@ -68,6 +78,20 @@ pub struct Metrics {
     pub failed_rounds: Stepped,
     /// Requests that wait for the database.
     pub waiting: Gauge,
+    /// Forms of the waiting list that were opened.
+    pub opened: Stepped,
+    /// Mails that a server or the folder took.
+    pub mails_sent: Stepped,
+    /// Attempts to send a mail that failed.
+    pub mails_failed: Stepped,
+    /// Mails that were refused for days.
+    pub mails_given_up: Stepped,
+    /// Forms that are not opened yet.
+    pub forms_waiting: Gauge,
+    /// Mails that are not sent yet.
+    pub mails_waiting: Gauge,
+    /// Numbers for which several addresses were given.
+    pub conflicts: Gauge,
 }
 
 impl Default for Metrics {
@@ -80,6 +104,13 @@ impl Default for Metrics {
             files: Stepped::default(),
             failed_rounds: Stepped::default(),
             waiting: Gauge::default(),
+            opened: Stepped::default(),
+            mails_sent: Stepped::default(),
+            mails_failed: Stepped::default(),
+            mails_given_up: Stepped::default(),
+            forms_waiting: Gauge::default(),
+            mails_waiting: Gauge::default(),
+            conflicts: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("calls", "Calls, in steps of ten", metrics.calls.clone());
@@ -88,11 +119,28 @@ impl Default for Metrics {
         registry.register("files_published", "Key files written, in steps of ten", metrics.files.clone());
         registry.register("rounds_failed", "Rounds of publishing that failed, in steps of ten", metrics.failed_rounds.clone());
         registry.register("requests_waiting", "Requests that wait for the database", metrics.waiting.clone());
+        registry.register("forms_opened", "Forms of the waiting list opened, in steps of ten", metrics.opened.clone());
+        registry.register("mails_sent", "Mails sent, in steps of ten", metrics.mails_sent.clone());
+        registry.register("mails_failed", "Attempts to send a mail that failed, in steps of ten", metrics.mails_failed.clone());
+        registry.register("mails_given_up", "Mails refused for days, in steps of ten", metrics.mails_given_up.clone());
+        registry.register("forms_waiting", "Forms that are not opened yet, in steps of ten", metrics.forms_waiting.clone());
+        registry.register("mails_waiting", "Mails that are not sent yet, in steps of ten", metrics.mails_waiting.clone());
+        registry.register("conflicts", "Numbers with several addresses, in steps of ten", metrics.conflicts.clone());
         metrics
     }
 }
 
 impl Metrics {
+    /// So many calls of this name ended so, as it is shown.
+    pub fn ended(&self, call: &'static str, end: &'static str) -> u64 {
+        self.calls.get_or_create(&Call { call, end }).shown()
+    }
+
+    /// So many calls of all names ended so, as it is shown.
+    pub fn all_ended(&self, end: &'static str) -> u64 {
+        Call::NAMES.iter().map(|call| self.ended(call, end)).sum()
+    }
+
     /// In the text format of OpenMetrics.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -21,13 +22,13 @@ use vigie::time::Clock;
 use crate::batches::{PublishError, Publisher};
 use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
-use crate::files::{Files, INDEX};
+use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Decoys, Limits, Pages};
+use crate::http::{self, App, Conflicts, Decoys, Limits, Pages};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
-use crate::waitlist::{Role, WaitlistKeys};
+use crate::waitlist::{Opener, Role, WaitlistKeys};
 
 /// Connections that the system keeps until they are accepted: a crowd of a second. The system may have a lower limit of its own (net.core.somaxconn).
 const BACKLOG: u32 = 16_384;
@@ -64,6 +65,18 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
     Ok(Opened { secrets, waitlist, database })
 }
 
+/// Where published files lie.
+///
+/// # Errors
+/// Where folder or bucket cannot be used.
+pub fn open_files(config: &Config) -> anyhow::Result<Files> {
+    let folder = config.data.join("public");
+    match &config.bucket {
+        Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used"),
+        None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display())),
+    }
+}
+
 /// A source of randomness, seeded by the operating system.
 ///
 /// # Errors
@@ -77,6 +90,7 @@ pub struct Server {
     public: SocketAddr,
     admin: SocketAddr,
     app: Arc<App>,
+    opener: Option<Arc<Opener>>,
     end: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -100,10 +114,7 @@ impl Server {
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
         let folder = config.data.join("public");
-        let files = match &config.bucket {
-            Some(bucket) => Files::in_bucket(bucket).context("the bucket cannot be used")?,
-            None => Files::in_folder(&folder).with_context(|| format!("{} cannot be used", folder.display()))?,
-        };
+        let files = open_files(&config)?;
         let client_json = client_json(&config, public_address, &opened)?;
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -124,6 +135,7 @@ impl Server {
             pages: Pages::new(config.form, is_secure).context("the sign-up page cannot be made")?,
             metrics: Metrics::default(),
             limits: Limits::new(config.wrong_codes),
+            conflicts: Conflicts::default(),
             decoys: Decoys::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             sender_time: config.sender_time,
@@ -136,11 +148,18 @@ impl Server {
         if let Some(public) = public {
             tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
         }
+        let opener = match app.waitlist.opening {
+            Some(_) if share.is_first() => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
+            _ => None,
+        };
+        if let Some(opener) = &opener {
+            Arc::clone(opener).spawn(&mut tasks, &ends);
+        }
         if let Some(admin) = admin {
             tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
             tasks.spawn(rounds(Arc::clone(&app), ends));
         }
-        Ok(Self { public: public_address, admin: admin_address, app, end, tasks, writer })
+        Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })
     }
 
     /// Where apps call.
@@ -161,12 +180,17 @@ impl Server {
         self.app.publisher.round(true, self.app.rng()).await
     }
 
+    /// What opens and confirms sign-ups, where this process does.
+    pub fn opener(&self) -> Option<&Opener> {
+        self.opener.as_deref()
+    }
+
     /// Takes no more requests, answers those that are under way, and closes the database.
     pub async fn shutdown(mut self) {
         // Nobody listens where every task has ended by itself.
         let _ = self.end.send(true);
         while self.tasks.join_next().await.is_some() {}
-        drop(self.app);
+        drop((self.app, self.opener));
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
@@ -214,6 +238,7 @@ struct ClientJson<'a> {
     key_lists: [KeyList; 1],
     public_keys: Vec<PublicKey<'a>>,
     waitlist: Waitlist<'a>,
+    bulletin: Bulletin<'a>,
 }
 
 #[derive(Serialize)]
@@ -221,12 +246,19 @@ struct Waitlist<'a> {
     url: &'a str,
     key_id: &'a str,
     public_key: String,
-    receipt_keys: Vec<ReceiptKey<'a>>,
+    receipt_keys: Vec<NamedKey<'a>>,
     form: FormRules,
 }
 
 #[derive(Serialize)]
-struct ReceiptKey<'a> {
+struct Bulletin<'a> {
+    url: String,
+    region: &'a str,
+    keys: Vec<NamedKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct NamedKey<'a> {
     key_id: &'a str,
     public_key: String,
 }
@@ -270,9 +302,18 @@ fn client_json(config: &Config, listen: SocketAddr, Opened { secrets, waitlist, 
             receipt_keys: waitlist
                 .signers()
                 .iter()
-                .map(|signer| ReceiptKey { key_id: signer.id(), public_key: signer.public_text() })
+                .map(|signer| NamedKey { key_id: signer.id(), public_key: signer.public_text() })
                 .collect(),
             form: config.form,
+        },
+        bulletin: Bulletin {
+            url: format!("{files_url}/{BULLETIN}"),
+            region: &config.policy.region,
+            keys: secrets
+                .bulletins
+                .announced()
+                .map(|(key_id, key)| NamedKey { key_id, public_key: BASE64_STANDARD.encode(key.public_key()) })
+                .collect(),
         },
     };
     Ok(serde_json::to_vec_pretty(&client)?)

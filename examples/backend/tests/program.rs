@@ -84,8 +84,8 @@ fn it_ends_in_order_and_its_secrets_are_for_its_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let mut running = start(&data);
-    for secret in
-        ["hash.key", "certificate-v1.pem", "export-v1.pem", "api-key", "admin-token"].map(|name| data.join("keys").join(name))
+    for secret in ["hash.key", "certificate-v1.pem", "export-v1.pem", "bulletin-v1.pem", "api-key", "admin-token"]
+        .map(|name| data.join("keys").join(name))
     {
         assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600, "{}", secret.display());
     }
@@ -102,6 +102,38 @@ fn it_ends_in_order_and_its_secrets_are_for_its_owner_alone() {
     assert_eq!(client["key_lists"][0]["index_url"], format!("http://{}/index.txt", running.address));
     Command::new("kill").args(["-TERM", &running.process.id().to_string()]).status().unwrap();
     assert!(running.process.wait().unwrap().success());
+}
+
+#[test]
+fn the_example_of_a_bulletin_is_published_served_with_its_etag_and_not_published_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let running = start(&data);
+    let ask = |args: &[&str]| Command::new(PROGRAM).args(args).arg("--data").arg(&data).output().unwrap();
+    let example = ask(&["bulletin", "example"]);
+    let file = folder.path().join("bulletin.json");
+    std::fs::write(&file, &example.stdout).unwrap();
+    let publish = || ask(&["bulletin", "publish", file.to_str().unwrap()]);
+    let published = publish();
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    assert!(String::from_utf8_lossy(&published.stdout).starts_with("bulletin 1 is published"));
+    let get = |header: &str| {
+        let mut stream = TcpStream::connect(&running.address).unwrap();
+        write!(stream, "GET /bulletin.txt HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = get("");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("max-age=300"), "{head}");
+    assert!(body.starts_with("v1 v1 ") && body.ends_with(std::str::from_utf8(&example.stdout).unwrap()));
+    let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    assert!(get(&format!("if-none-match: {etag}\r\n")).starts_with("HTTP/1.1 304"));
+
+    let again = publish();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("give it 2 or more"));
 }
 
 #[test]

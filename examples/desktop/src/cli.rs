@@ -6,6 +6,7 @@ use crate::commands::check::CheckArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::keys::KeysCommand;
+use crate::commands::news::NewsArgs;
 use crate::commands::replay::ReplayArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Report(ReportArgs),
     Sync(SyncArgs),
+    News(NewsArgs),
     Status(StatusArgs),
     Doctor(DoctorArgs),
     Replay(ReplayArgs),

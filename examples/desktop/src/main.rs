@@ -44,6 +44,7 @@ fn run(command: Option<Command>, is_verbose: bool, out: &Output) -> anyhow::Resu
         Command::Run(args) => commands::run::run(args, is_verbose, out),
         Command::Report(args) => commands::report::run(args, out),
         Command::Sync(args) => commands::sync::run(args, out),
+        Command::News(args) => commands::news::run(args, out),
         Command::Status(args) => commands::status::run(args, out),
         Command::Replay(args) => commands::replay::run(args, out),
         Command::Check(args) => commands::check::run(args, out),

@@ -7,20 +7,27 @@
 //! ```
 //!
 //! In the open nobody could be sure of an answer, so an address is https, or http on this computer itself.
+//!
+//! What an address gave is kept beside the store, so that the next start does not depend on it: [`kept`].
+
+mod kept;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use url::{Host, Url};
-use vigie::courier::{Courier, Destination, MAX_SERVERS_FILE, Request, Servers, Transport};
+use vigie::courier::pacer::Failure;
+use vigie::courier::{Courier, Destination, MAX_SERVERS_FILE, Request, Servers, Transport, TransportError};
 use vigie::diagnosis::PublicKey;
 use vigie::tracer::Tracer;
 
-use crate::failure::Advise;
+use crate::failure::{Advise, warn};
 use crate::files;
+
+pub(crate) use kept::kept;
 
 /// The name under which a backend gives the description of its servers.
 const FILE_NAME: &str = "client.json";
@@ -95,38 +102,89 @@ impl fmt::Display for Address {
 }
 
 impl ServerArgs {
-    /// The servers that were named; where none need to be, `None`.
-    pub(crate) fn load(&self) -> anyhow::Result<Option<Known>> {
-        self.server.as_ref().map(Address::load).transpose()
+    /// The servers, of a command that needs them. Where their address gives nothing, they are those that it gave before to this store.
+    pub(crate) fn require(&self, store: &Path) -> anyhow::Result<Known> {
+        let address = self.server.as_ref().context("no servers are named").advise("name them: --server client.json")?;
+        let error = match address.load() {
+            Ok(known) => return Ok(known),
+            Err(error) => error,
+        };
+        match kept(store).filter(|kept| kept.is_of(address)) {
+            Some(kept) => {
+                warn(&format!("{error}; what it gave before is used"))?;
+                kept.known()
+            }
+            None => Err(error),
+        }
     }
+}
 
-    /// The servers, of a command that needs them.
-    pub(crate) fn require(&self) -> anyhow::Result<Known> {
-        self.load()?.context("no servers are named").advise("name them: --server client.json")
+/// Why an address does not give the servers now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Absent {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("the server answered with status {status} in place of 200")]
+    Status { status: u16, failure: Failure },
+    #[error("what came is no client.json")]
+    Nonsense(#[source] anyhow::Error),
+}
+
+impl Absent {
+    /// What it means for the next attempt.
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            Self::Transport(TransportError::Offline) => Failure::Offline,
+            Self::Status { failure, .. } => *failure,
+            Self::Transport(_) | Self::Nonsense(_) => Failure::Server(None),
+        }
     }
 }
 
 impl Address {
     /// Reads the description; fetches it first where it is elsewhere.
     pub(crate) fn load(&self) -> anyhow::Result<Known> {
-        let mut transport = transport()?;
-        let json = match self {
-            Self::File(path) => files::read(path, MAX_SERVERS_FILE as u64)?.to_vec(),
+        match self {
+            Self::File(path) => {
+                let json = files::read(path, MAX_SERVERS_FILE as u64)?;
+                Known::new(self, &json, transport()?)
+                    .with_context(|| format!("{self} cannot be used"))
+                    .advise("use the client.json of the health authority or of the backend, as it is")
+            }
             Self::Url(url) => {
-                fetch(url, &mut *transport).with_context(|| format!("{url} cannot be fetched")).advise(match url.scheme() {
+                let fetched = self.fetch(transport()?).with_context(|| format!("{url} cannot be fetched"));
+                fetched.advise(match url.scheme() {
                     "http" => "look at the address, or start a server there: cargo run --release -p vigie-backend",
                     _ => "look at the address and the network; a file client.json that is here needs neither",
-                })?
+                })
             }
-        };
-        Known::new(&json, transport)
-            .with_context(|| format!("{self} cannot be used"))
-            .advise("use the client.json of the health authority or of the backend, as it is")
+        }
     }
 
-    /// Reads the description of a file, for a command that uses no network.
-    pub(crate) fn read_here(&self) -> anyhow::Result<Servers> {
+    /// What needs no network: a file, or what the address gave before to this store.
+    pub(crate) fn known_here(&self, store: &Path) -> anyhow::Result<Option<Known>> {
+        match self {
+            Self::File(_) => self.load().map(Some),
+            Self::Url(_) => kept(store).filter(|kept| kept.is_of(self)).map(|kept| kept.known()).transpose(),
+        }
+    }
+
+    /// Asks the address once, and waits for as long as the transport does.
+    ///
+    /// # Errors
+    /// [`Absent`].
+    pub(crate) fn fetch(&self, mut transport: Box<dyn Transport>) -> Result<Known, Absent> {
+        let Self::Url(url) = self else { return Err(Absent::Nonsense(anyhow!("{self} is a file"))) };
+        let json = fetch(url, &mut *transport)?;
+        Known::new(self, &json, transport).map_err(Absent::Nonsense)
+    }
+
+    /// The description as far as it is on this computer, for a command that uses no network: a file, or what the address gave before to this store.
+    pub(crate) fn read_here(&self, store: &Path) -> anyhow::Result<Servers> {
         let Self::File(path) = self else {
+            if let Some(kept) = kept(store).filter(|kept| kept.is_of(self)) {
+                return Ok(kept.known()?.servers);
+            }
             return Err(anyhow!("{self} is not on this computer, and this command uses no network"))
                 .advise("save it to a file, and name that: --server client.json");
         };
@@ -136,25 +194,35 @@ impl Address {
 
 /// Servers, with what carries requests to them.
 pub(crate) struct Known {
+    address: String,
+    json: Vec<u8>,
     servers: Servers,
     keys: Vec<PublicKey>,
     transport: Box<dyn Transport>,
 }
 
 impl Known {
-    fn new(json: &[u8], transport: Box<dyn Transport>) -> anyhow::Result<Self> {
-        let servers = Servers::from_json(json)?;
+    fn new(address: &Address, json: &[u8], transport: Box<dyn Transport>) -> anyhow::Result<Self> {
+        Self::named(address.to_string(), json.to_vec(), transport)
+    }
+
+    fn named(address: String, json: Vec<u8>, transport: Box<dyn Transport>) -> anyhow::Result<Self> {
+        let servers = Servers::from_json(&json)?;
         let keys = servers.authority_keys()?;
-        Ok(Self { servers, keys, transport })
+        Ok(Self { address, json, servers, keys, transport })
     }
 
-    /// The keys that vouch for key files.
-    pub(crate) fn authority_keys(&self) -> Vec<PublicKey> {
-        self.keys.clone()
+    /// Whether they publish a bulletin.
+    pub(crate) fn has_bulletin(&self) -> bool {
+        self.servers.bulletin.is_some()
     }
 
-    /// From now on the tracer on this store talks to these servers, whenever it is asked to.
+    /// From now on the tracer on this store talks to these servers, whenever it is asked to, and believes their key files. The next start knows them
+    /// without a network.
     pub(crate) fn connect(self, tracer: &Tracer, store: &Path) {
+        // Where they cannot be kept, the next start asks for them again.
+        let _ = kept::keep(&self, store);
+        tracer.add_authority_keys(self.keys);
         tracer.connect(self.servers, self.transport, downloads(store));
     }
 
@@ -176,7 +244,7 @@ fn downloads(store: &Path) -> PathBuf {
     name.into()
 }
 
-fn fetch(url: &Url, transport: &mut dyn Transport) -> anyhow::Result<Vec<u8>> {
+fn fetch(url: &Url, transport: &mut dyn Transport) -> Result<Vec<u8>, Absent> {
     let response = transport.exchange(&Request {
         url: url.to_string(),
         headers: vec![("accept", "application/json".to_owned())],
@@ -185,17 +253,18 @@ fn fetch(url: &Url, transport: &mut dyn Transport) -> anyhow::Result<Vec<u8>> {
     })?;
     match response.status {
         200 => Ok(response.body),
-        status => bail!("the server answered with status {status} in place of 200"),
+        status => Err(Absent::Status { status, failure: Failure::Server(response.retry_after()) }),
     }
 }
 
+/// What carries requests.
 #[cfg(feature = "http")]
-fn transport() -> anyhow::Result<Box<dyn Transport>> {
+pub(crate) fn transport() -> anyhow::Result<Box<dyn Transport>> {
     Ok(Box::new(vigie::courier::HttpClient::new()?))
 }
 
 #[cfg(not(feature = "http"))]
-fn transport() -> anyhow::Result<Box<dyn Transport>> {
+pub(crate) fn transport() -> anyhow::Result<Box<dyn Transport>> {
     Err(anyhow!("this program was built without HTTP")).advise("build it with its default features: cargo build -p vigie-desktop")
 }
 
@@ -258,8 +327,9 @@ mod tests {
     #[test]
     fn without_network_only_a_file_is_read() {
         let address: Address = "https://keys.example".parse().unwrap();
-        assert!(address.read_here().unwrap_err().chain().any(|cause| cause.to_string().contains("uses no network")));
-        assert!("nowhere.json".parse::<Address>().unwrap().read_here().is_err());
+        let store = Path::new("nowhere.db");
+        assert!(address.read_here(store).unwrap_err().chain().any(|cause| cause.to_string().contains("uses no network")));
+        assert!("nowhere.json".parse::<Address>().unwrap().read_here(store).is_err());
     }
 
     #[test]

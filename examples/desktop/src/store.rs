@@ -28,6 +28,28 @@ pub(crate) fn path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     named.map_or_else(default_path, |path| Ok(path.to_path_buf()))
 }
 
+/// The store that was named, or that of the user, whose folder is made.
+pub(crate) fn path_to_make(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_path_buf());
+    }
+    let path = default_path()?;
+    let folder = path.parent().unwrap_or(&path);
+    make_private(folder)
+        .with_context(|| format!("{} cannot be made", folder.display()))
+        .advise("look at who may write there, or name a store: --store DB")?;
+    Ok(path)
+}
+
+/// Makes a folder for its owner alone, with all that is missing above it.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 /// Refuses a store that is not there: made by a slip of the pen, it would answer that nobody was met.
 pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
     let cannot = || format!("{} cannot be used", path.display());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FileState, IndexChange, ListState, complete, part};
+use super::{FileState, IndexChange, ListState, complete, is_index, part};
 use crate::courier::pacer::Work;
 use crate::courier::servers::KeyList;
 use crate::courier::transport::TransportError;
@@ -17,8 +17,8 @@ use crate::time::Timestamp;
 const MAX_MISSES: u32 = 6;
 
 impl Courier {
-    /// Somebody waits for the key lists: they are asked for at once, as what a person waits for, but no sooner than a server wants to be asked again;
-    /// [`KeyListStatus::next_poll`] says when.
+    /// Somebody waits for the key lists: they are asked for at once, as what a person waits for, and the bulletin with them, but no sooner than a server
+    /// wants to be asked again; [`KeyListStatus::next_poll`] says when.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -34,10 +34,10 @@ impl Courier {
             }
             self.keep_list(context.store, index, &state, Vec::new())?;
         }
-        Ok(())
+        self.fetch_bulletin_now(context)
     }
 
-    fn at_once(&self, context: &Context<'_>, url: &str) -> Result<Timestamp, StoreError> {
+    pub(in crate::courier) fn at_once(&self, context: &Context<'_>, url: &str) -> Result<Timestamp, StoreError> {
         Ok(self.pacer(context.store, url)?.1.at_once(context.now))
     }
 
@@ -50,7 +50,7 @@ impl Courier {
     ) -> Result<Option<Next>, StoreError> {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
-        let work = if self.is_awaited { Work::Person } else { Work::Poll(state.period()) };
+        let work = if self.is_awaited { Work::Person } else { Work::Poll(state.period(self.list_period())) };
         let due = Timestamp::from_unix_ms(state.due_ms);
         let Some(rest_of_index) = rest(due, context.now) else {
             let request = state.index_request(list);
@@ -103,7 +103,8 @@ impl Courier {
         let mut state = self.list(context, index)?;
         let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         match answer.result {
-            Ok(response) if matches!(response.status, 200 | 304) => {
+            // A login page is no answer of the server.
+            Ok(response) if response.status == 304 || (response.status == 200 && is_index(&response.body)) => {
                 pacer.answered(context.now);
                 if response.status == 200 {
                     let IndexChange { lost, gone, .. } = state.update(&response.body, context.now);
@@ -117,7 +118,7 @@ impl Courier {
                     news.extend((lost > 0).then(|| News::ListLostFiles { index_url: index_url.clone(), files: lost }));
                 }
                 (state.seen_ms, state.attempts) = (Some(context.now.unix_ms()), 0);
-                state.due_ms = state.period().next(context.now).unix_ms();
+                state.due_ms = state.period(self.list_period()).next(context.now).unix_ms();
                 if let (true, Some(newest)) = (state.becomes_stale(context.now), state.newest_ms) {
                     news.push(News::ListIsStale { index_url, newest: Timestamp::from_unix_ms(newest) });
                 }
@@ -141,7 +142,7 @@ impl Courier {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
         let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
-        let period = state.period();
+        let period = state.period(self.list_period());
         let Some(file) = state.files.iter_mut().find(|file| file.path == path) else { return Ok(()) };
         let part_here = part(&self.downloads, list, path);
         let before = answer.request.headers.iter().find(|(name, _)| *name == "range");
@@ -251,7 +252,7 @@ impl Courier {
         if let Some(kept) = read_note(context.store, &list_note(&self.servers.key_lists[index]))? {
             return Ok(kept);
         }
-        let state = ListState::new(context.now, context.rng);
+        let state = ListState::new(self.list_period(), context.now, context.rng);
         self.keep_list(context.store, index, &state, Vec::new())?;
         Ok(state)
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-use super::pacer::{POLL_PERIOD, Period};
+use super::pacer::Period;
 use super::servers::KeyList;
 use super::transport::{Destination, Request};
 use crate::diagnosis::MAX_ZIP;
@@ -80,7 +80,7 @@ pub(super) struct IndexChange {
 }
 
 impl ListState {
-    pub(super) fn new(now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+    pub(super) fn new(period: Duration, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let mut state = Self {
             random: rng.next_u64(),
             etag: None,
@@ -91,12 +91,12 @@ impl ListState {
             is_stale: false,
             files: Vec::new(),
         };
-        state.due_ms = state.period().next(now).unix_ms();
+        state.due_ms = state.period(period).next(now).unix_ms();
         state
     }
 
-    pub(super) fn period(&self) -> Period {
-        Period::new(POLL_PERIOD, self.random)
+    pub(super) fn period(&self, length: Duration) -> Period {
+        Period::new(length, self.random)
     }
 
     /// Takes a new index: its lines are the files from now on; what is known of them stays.
@@ -180,6 +180,12 @@ fn name(list: &KeyList, path: &str) -> String {
     hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether it may be an index: empty, or with a path in it.
+fn is_index(bytes: &[u8]) -> bool {
+    let mut paths = bytes.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| path_of(line.trim_ascii()));
+    bytes.trim_ascii().is_empty() || paths.any(|path| path.is_some_and(|path| !path.is_empty()))
+}
+
 /// A relative path of ordinary characters that stays below its base; empty for an empty line.
 fn path_of(line: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(line).ok().filter(|path| path.len() <= MAX_PATH)?;
@@ -193,12 +199,13 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
+    use super::super::pacer::POLL_PERIOD;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_605_000_000);
 
     fn state() -> ListState {
-        ListState::new(NOW, &mut ChaCha20Rng::seed_from_u64(4))
+        ListState::new(POLL_PERIOD, NOW, &mut ChaCha20Rng::seed_from_u64(4))
     }
 
     fn paths(state: &ListState) -> Vec<&str> {
@@ -209,7 +216,7 @@ mod tests {
     fn the_first_poll_falls_on_the_devices_own_moment() {
         let due = Timestamp::from_unix_ms(state().due_ms);
         assert!(due > NOW && due.since(NOW) <= POLL_PERIOD);
-        let other = ListState::new(NOW, &mut ChaCha20Rng::seed_from_u64(5));
+        let other = ListState::new(POLL_PERIOD, NOW, &mut ChaCha20Rng::seed_from_u64(5));
         assert_ne!(other.due_ms, state().due_ms);
     }
 

@@ -6,11 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Refusal, Report, ReportDetails, Step, Verdict, next_decoy};
 use crate::courier::code::VerificationCode;
-use crate::courier::pacer::{Failure, PERSON_RETRY_CAP, Work};
+use crate::courier::pacer::{Failure, Work};
 use crate::courier::wire::{MAX_KEYS, PublishedKey};
-use crate::courier::{
-    About, Answer, Context, Courier, News, Next, ReportId, ReportState, ReportStatus, failure_of, note, read_note, rest, send,
-};
+use crate::courier::{Answer, Context, Courier, News, ReportId, ReportState, ReportStatus, failure_of, note, read_note};
 use crate::keys::TemporaryExposureKey;
 use crate::keys::schedule::Release;
 use crate::store::{Changes, OutboxEntry, Store, StoreError};
@@ -41,32 +39,6 @@ impl Courier {
         context.store.keep_changes(&Changes { made, notes: vec![note(NEXT_DECOY, &next.unix_ms())], ..Changes::default() })?;
         *wait = if is_on_time { Duration::ZERO } else { next.since(context.now).min(*wait) };
         Ok(())
-    }
-
-    /// The report or decoy that is due first.
-    pub(in crate::courier) fn next_report(
-        &self,
-        context: &mut Context<'_>,
-        wait: &mut Duration,
-    ) -> Result<Option<Next>, StoreError> {
-        let mut entries: Vec<OutboxEntry> = context.store.outbox()?.into_iter().filter(|entry| entry.due.is_some()).collect();
-        entries.sort_by_key(|entry| entry.due);
-        for entry in entries {
-            let due = entry.due.unwrap_or(context.now);
-            let Some(report) = Report::decode(&entry.content) else {
-                context.store.keep_changes(&Changes { dropped: vec![entry.id], ..Changes::default() })?;
-                continue;
-            };
-            // A clock that was set back, as the user was asked to, takes the time with it.
-            let was_set = report.clock_ahead_s.is_some() && due.since(context.now) > PERSON_RETRY_CAP;
-            if let Some(rest) = rest(due, context.now).filter(|_| !was_set) {
-                *wait = rest.min(*wait);
-                continue;
-            }
-            // Nothing holds back what a person waits for: the times between its attempts are all there is.
-            return Ok(Some(send(report.request(&self.servers), About::Report(entry), Work::Person)));
-        }
-        Ok(None)
     }
 
     pub(in crate::courier) fn report_answered(

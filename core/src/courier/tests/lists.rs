@@ -139,3 +139,18 @@ fn a_clock_that_was_wrong_by_years_holds_nothing_up() {
     phone.run(&mut server, 5 * HOUR, |_| false);
     assert_eq!(status(&phone).done, 1);
 }
+
+#[test]
+fn a_login_page_in_place_of_the_index_loses_no_file_and_is_no_poll() {
+    let mut phone = Phone::new(8);
+    let mut server = with_files(&[("1", b"good"), ("2", b"good")]);
+    phone.run(&mut server, 6 * HOUR, |_| false);
+    let seen = status(&phone).seen_at;
+    let index = std::mem::replace(&mut server.index, "<!doctype html>\n<p>Sign in to use this network.\n".into());
+    phone.run(&mut server, 6 * HOUR, |_| false);
+    assert_eq!((status(&phone).seen_at, status(&phone).done), (seen, 2));
+    assert!(phone.news.is_empty(), "{:?}", phone.news);
+    server.index = index;
+    phone.run(&mut server, 12 * HOUR, |_| false);
+    assert!(status(&phone).seen_at > seen);
+}

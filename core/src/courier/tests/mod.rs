@@ -1,7 +1,9 @@
+mod bulletin;
 mod decoys;
 mod lists;
 mod reports;
 mod server;
+mod sign_ups;
 
 use std::path::Path;
 use std::time::Duration;

@@ -28,7 +28,8 @@ const MAX_LOCAL: usize = 64;
 const FIRST_YEAR: u16 = 1900;
 
 /// A field of the form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Field {
     /// The national number.
@@ -53,6 +54,12 @@ impl Field {
             Self::Contact => "contact",
             Self::Consent => "consent",
         }
+    }
+
+    /// The field with this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let fields = [Self::NationalNumber, Self::Name, Self::BirthYear, Self::Contact, Self::Consent];
+        fields.into_iter().find(|field| field.as_str() == name)
     }
 }
 

@@ -12,16 +12,28 @@
 //!
 //! Source: RFC 9180 (HPKE), RFC 5869 (HKDF), RFC 8032 (Ed25519).
 
+mod answers;
+mod asking;
+mod changing;
 mod form;
+mod kept;
 mod receipt;
 mod recovery;
 mod sealed;
+mod sending;
+mod sign_up;
 mod wire;
 
+pub use changing::forget_sign_up;
 pub use form::{Contact, Field, Form, FormError, FormRules, Language, NumberFormat, Presence};
+pub(in crate::courier) use kept::Change;
 pub use receipt::{Receipt, ReceiptError, ReceiptKey, ReceiptSigner};
 pub use recovery::{RecoveryCode, RecoveryCodeError};
 pub use sealed::{OpeningKey, SEALED_LEN, SealError, SealedForm, SealingKey};
+pub(crate) use sending::renew_sign_ups;
+pub use sign_up::{
+    SignUpChange, SignUpError, SignUpId, SignUpPapers, SignUpRefusal, SignUpState, SignUpStatus, sign_up_papers, sign_ups,
+};
 pub use wire::{
     CORRECT_PATH, CorrectRequest, ErrorCode, ErrorResponse, MAX_WAITLIST_ANSWER, MAX_WAITLIST_BODY, OperationId, SIGN_UP_PATH,
     STATUS_PATH, Secret, SecretHash, SignUpRequest, SignUpResponse, State, StatusRequest, StatusResponse, WITHDRAW_PATH,

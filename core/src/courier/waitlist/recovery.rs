@@ -89,6 +89,23 @@ impl RecoveryCode {
     }
 }
 
+/// As it is kept.
+pub(super) mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use zeroize::Zeroizing;
+
+    use super::RecoveryCode;
+
+    pub(in super::super) fn serialize<S: Serializer>(code: &RecoveryCode, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(code.as_str())
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RecoveryCode, D::Error> {
+        let text = Zeroizing::<String>::deserialize(deserializer)?;
+        RecoveryCode::parse(&text).map_err(D::Error::custom)
+    }
+}
+
 impl fmt::Debug for RecoveryCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RecoveryCode(..)")

@@ -131,18 +131,16 @@ impl SealingKey {
         operation: OperationId,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<SealedForm, SealError> {
-        let mut plain = form.to_json();
-        if plain.len() > PLAIN_LEN {
-            return Err(SealError::TooLong);
-        }
-        plain.resize(PLAIN_LEN, b' ');
+        let json = Zeroizing::new(form.to_json());
+        let mut plain = Zeroizing::new([b' '; PLAIN_LEN]);
+        plain.get_mut(..json.len()).ok_or(SealError::TooLong)?.copy_from_slice(&json);
         let aad = aad(operation, &self.id);
         let mut rng = rng;
         let (encapsulated, sealed) = single_shot_seal_with_rng::<AesGcm128, HkdfSha256, X25519HkdfSha256>(
             &OpModeS::Base,
             &self.key,
             INFO,
-            &plain,
+            &*plain,
             &aad,
             &mut rng,
         )

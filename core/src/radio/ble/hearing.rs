@@ -37,7 +37,8 @@ pub(super) enum Heard<Id = PeripheralId> {
 /// What is known of the devices around. Tests have names of their own for them, because btleplug lets nobody else make its.
 #[derive(Debug)]
 pub(super) struct Hearing<Id: Hash + Eq = PeripheralId> {
-    service: Uuid,
+    /// Those that are looked for; frames of all of them are alike.
+    services: Vec<Uuid>,
     devices: LruCache<Id, Device>,
 }
 
@@ -74,8 +75,13 @@ impl Hearing {
 }
 
 impl<Id: Hash + Eq + Clone> Hearing<Id> {
-    pub(super) fn new(service: ServiceUuid) -> Self {
-        Self { service: full_uuid(service), devices: LruCache::new(MAX_DEVICES) }
+    pub(super) fn new(services: &[ServiceUuid]) -> Self {
+        Self { services: services.iter().copied().map(full_uuid).collect(), devices: LruCache::new(MAX_DEVICES) }
+    }
+
+    /// Looks for others from now on. What is known of the devices stays.
+    pub(super) fn set_services(&mut self, services: &[ServiceUuid]) {
+        self.services = services.iter().copied().map(full_uuid).collect();
     }
 
     /// What the properties of a device say that [`Heard::Unknown`] asked for.
@@ -86,10 +92,10 @@ impl<Id: Hash + Eq + Clone> Hearing<Id> {
         };
         let device = self.devices.get_or_insert_mut(id.clone(), Device::default);
         device.rssi = Some(rssi);
-        if let Some(data) = properties.service_data.get(&self.service) {
+        if let Some(data) = frame_data(&self.services, &properties.service_data) {
             return device.frame(data);
         }
-        if !properties.services.contains(&self.service) {
+        if !properties.services.iter().any(|service| self.services.contains(service)) {
             return Heard::Nothing;
         }
         if matches!(device.kind, Kind::Foreign) {
@@ -105,15 +111,16 @@ impl<Id: Hash + Eq + Clone> Hearing<Id> {
         }
     }
 
-    /// The service that is looked for.
-    pub(super) fn service(&self) -> Uuid {
-        self.service
+    /// The services that are looked for.
+    pub(super) fn looked_for(&self) -> &[Uuid] {
+        &self.services
     }
 
     /// A scan response may bring it later than the advertisement.
     fn services(&mut self, id: Id, services: &[Uuid]) -> Heard<Id> {
         let is_foreign = self.devices.peek(&id).is_none_or(|device| matches!(device.kind, Kind::Foreign));
-        if is_foreign && services.contains(&self.service) { Heard::Unknown(id) } else { Heard::Nothing }
+        let is_ours = services.iter().any(|service| self.services.contains(service));
+        if is_foreign && is_ours { Heard::Unknown(id) } else { Heard::Nothing }
     }
 
     fn strength(&mut self, id: Id, dbm: i16, monotonic: Duration) -> Heard<Id> {
@@ -127,7 +134,7 @@ impl<Id: Hash + Eq + Clone> Hearing<Id> {
     }
 
     fn service_data(&mut self, id: Id, service_data: &HashMap<Uuid, Vec<u8>>) -> Heard<Id> {
-        let Some(data) = service_data.get(&self.service) else {
+        let Some(data) = frame_data(&self.services, service_data) else {
             return Heard::Nothing;
         };
         let device = self.devices.get_or_insert_mut(id.clone(), Device::default);
@@ -156,6 +163,11 @@ impl Device {
             Kind::Asked { frame: Some(frame), .. } => Heard::Frame(frame, rssi),
         }
     }
+}
+
+/// What a device says under the first of these services that it names.
+fn frame_data<'a>(services: &[Uuid], service_data: &'a HashMap<Uuid, Vec<u8>>) -> Option<&'a Vec<u8>> {
+    services.iter().find_map(|service| service_data.get(service))
 }
 
 /// Every strength that is one fits, and 127 means that there is none.

@@ -30,8 +30,8 @@ use uuid::Uuid;
 use super::Options;
 use super::hearing::{Heard, Hearing};
 use super::shared::Shared;
-use super::worker::Trouble;
-use crate::beacon::Frame;
+use super::worker::{Services, Trouble};
+use crate::beacon::{Frame, ServiceUuid};
 use crate::radio::{MeasuredBy, RadioError, Sighting};
 use crate::time::Clock;
 
@@ -64,8 +64,13 @@ pub(super) struct Link {
 
 impl Link {
     /// No adapter is touched yet.
-    pub(super) async fn connect(options: &Options, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> Result<Self, RadioError> {
-        let hearing = Hearing::new(options.service);
+    pub(super) async fn connect(
+        options: &Options,
+        services: Services,
+        clock: Arc<dyn Clock>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, RadioError> {
+        let hearing = Hearing::new(&services.heard);
         Ok(Self { options: options.clone(), clock, shared, hearing, ear: None })
     }
 
@@ -101,6 +106,20 @@ impl Link {
         Ok(())
     }
 
+    /// Where it listens, it begins anew: the filter is set at the beginning.
+    pub(super) async fn hear_services(&mut self, services: Vec<ServiceUuid>) -> Result<(), Trouble> {
+        let is_listening = self.ear.as_ref().is_some_and(|ear| ear.is_listening);
+        self.hearing.set_services(&services);
+        if !is_listening {
+            return Ok(());
+        }
+        self.rest().await?;
+        self.begin().await.map_err(Trouble::Broken)
+    }
+
+    /// It never sends.
+    pub(super) fn send_under(&mut self, _service: ServiceUuid) {}
+
     pub(super) async fn advertise(&mut self, _frame: Frame) -> Result<(), Trouble> {
         Err(Trouble::Refused(RadioError::Unsupported { what: "send over Bluetooth" }))
     }
@@ -132,7 +151,7 @@ impl Link {
             self.ear = Some(Ear::first().await?);
         }
         match &mut self.ear {
-            Some(ear) if !ear.is_listening => ear.begin(self.hearing.service()).await,
+            Some(ear) if !ear.is_listening => ear.begin(self.hearing.looked_for()).await,
             _ => Ok(()),
         }
     }
@@ -147,9 +166,9 @@ impl Ear {
         Ok(Self { central, events, is_listening: false, discovered: 0 })
     }
 
-    async fn begin(&mut self, service: Uuid) -> Result<(), RadioError> {
+    async fn begin(&mut self, services: &[Uuid]) -> Result<(), RadioError> {
         self.check().await?;
-        in_time(self.central.start_scan(ScanFilter { services: vec![service] })).await?;
+        in_time(self.central.start_scan(ScanFilter { services: services.to_vec() })).await?;
         self.is_listening = true;
         Ok(())
     }

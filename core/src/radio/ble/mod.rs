@@ -72,7 +72,7 @@ pub struct Options {
     pub adapter: Option<String>,
     /// Another one that sends; `None` is the one that hears.
     pub advertise_adapter: Option<String>,
-    /// Under which service.
+    /// Under which service, until another one is said ([`Advertiser::set_service`], [`Scanner::set_services`]).
     pub service: ServiceUuid,
     /// In which form.
     pub form: Form,
@@ -129,6 +129,11 @@ impl Scanner for BleScanner {
         shared.listening.lost.take().map_or(Ok(()), Err)
     }
 
+    fn set_services(&mut self, services: &[ServiceUuid]) {
+        // Where it does not succeed, the link is broken, and the next one hears them.
+        let _ = self.0.ask(|answer| Command::Hear(services.to_vec(), answer));
+    }
+
     fn limits(&self) -> Vec<Limit> {
         self.0.shared.lock().listening.limits.clone()
     }
@@ -150,6 +155,11 @@ impl Advertiser for BleAdvertiser {
 
     fn check(&mut self) -> Result<(), RadioError> {
         self.0.shared.lock().sending.lost.take().map_or(Ok(()), Err)
+    }
+
+    fn set_service(&mut self, service: ServiceUuid) {
+        // It changes nothing that could fail before the next frame.
+        let _ = self.0.ask(|answer| Command::SendUnder(service, answer));
     }
 
     fn stop(&mut self) {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Options;
 use super::shared::Shared;
-use crate::beacon::Frame;
+use crate::beacon::{Frame, ServiceUuid};
 use crate::radio::RadioError;
 use crate::time::Clock;
 
@@ -33,6 +33,17 @@ pub(super) enum Command {
     Advertise(Frame, Answer),
     /// Stop sending.
     Silence(Answer),
+    /// Hear these services.
+    Hear(Vec<ServiceUuid>, Answer),
+    /// Send under this service from the next frame on.
+    SendUnder(ServiceUuid, Answer),
+}
+
+/// Under which service is sent, and which ones are heard.
+#[derive(Debug, Clone)]
+pub(super) struct Services {
+    pub(super) sent: ServiceUuid,
+    pub(super) heard: Vec<ServiceUuid>,
 }
 
 /// Why a command was not carried out.
@@ -59,13 +70,18 @@ pub(super) fn spawn(
     let (sender, commands) = unbounded_channel();
     std::thread::Builder::new()
         .name("vigie-ble".into())
-        .spawn(move || Worker { options, clock, shared, commands }.run())
+        .spawn(move || {
+            let services = Services { sent: options.service, heard: vec![options.service] };
+            Worker { options, services, clock, shared, commands }.run();
+        })
         .map_err(|error| RadioError::Failed { reason: format!("no thread: {error}") })?;
     Ok(sender)
 }
 
 struct Worker {
     options: Options,
+    /// Also while there is no link.
+    services: Services,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     commands: UnboundedReceiver<Command>,
@@ -93,11 +109,14 @@ impl Worker {
 
     /// Makes a link, and uses it until it breaks. Breaks off where nobody commands any more.
     async fn serve(&mut self, first: Command) -> ControlFlow<()> {
-        if let Command::Rest(answer) | Command::Silence(answer) = first {
+        self.services.follow(&first);
+        if let Command::Rest(answer) | Command::Silence(answer) | Command::Hear(_, answer) | Command::SendUnder(_, answer) = first
+        {
             let _ = answer.send(Ok(()));
             return ControlFlow::Continue(());
         }
-        let mut link = match Link::connect(&self.options, Arc::clone(&self.clock), Arc::clone(&self.shared)).await {
+        let services = self.services.clone();
+        let mut link = match Link::connect(&self.options, services, Arc::clone(&self.clock), Arc::clone(&self.shared)).await {
             Ok(link) => link,
             Err(problem) => {
                 answer(first, &problem);
@@ -111,7 +130,10 @@ impl Worker {
                 biased;
                 happening = link.next() => link.act(happening).await.err(),
                 command = self.commands.recv() => match command {
-                    Some(command) => obey(&mut link, command).await,
+                    Some(command) => {
+                        self.services.follow(&command);
+                        obey(&mut link, command).await
+                    }
                     None => {
                         link.close().await;
                         return ControlFlow::Break(());
@@ -127,6 +149,16 @@ impl Worker {
     }
 }
 
+impl Services {
+    fn follow(&mut self, command: &Command) {
+        match command {
+            Command::Hear(services, _) => self.heard.clone_from(services),
+            Command::SendUnder(service, _) => self.sent = *service,
+            _ => {}
+        }
+    }
+}
+
 /// Does what a command says. Returns why the link is of no use any more, if it is not.
 async fn obey(link: &mut Link, command: Command) -> Option<RadioError> {
     let (done, answer) = match command {
@@ -134,6 +166,11 @@ async fn obey(link: &mut Link, command: Command) -> Option<RadioError> {
         Command::Rest(answer) => (link.rest().await, answer),
         Command::Advertise(frame, answer) => (link.advertise(frame).await, answer),
         Command::Silence(answer) => (link.silence().await, answer),
+        Command::Hear(services, answer) => (link.hear_services(services).await, answer),
+        Command::SendUnder(service, answer) => {
+            link.send_under(service);
+            (Ok(()), answer)
+        }
     };
     let (said, broken) = match done {
         Ok(()) => (Ok(()), None),
@@ -152,6 +189,11 @@ async fn obey(link: &mut Link, command: Command) -> Option<RadioError> {
 }
 
 fn answer(command: Command, problem: &RadioError) {
-    let (Command::Listen(answer) | Command::Rest(answer) | Command::Advertise(_, answer) | Command::Silence(answer)) = command;
+    let (Command::Listen(answer)
+    | Command::Rest(answer)
+    | Command::Advertise(_, answer)
+    | Command::Silence(answer)
+    | Command::Hear(_, answer)
+    | Command::SendUnder(_, answer)) = command;
     let _ = answer.send(Err(problem.clone()));
 }

@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Advertiser, RadioError, Scanner, Sighting};
-use crate::beacon::Frame;
+use crate::beacon::{Frame, ServiceUuid};
 use crate::time::{Clock, Timestamp};
 use world::World;
 
@@ -218,6 +218,10 @@ impl Scanner for SimScanner {
     fn take(&mut self, heard: &mut Vec<Sighting>) -> Result<(), RadioError> {
         self.0.with(|world, number| world.take(number, heard))
     }
+
+    fn set_services(&mut self, services: &[ServiceUuid]) {
+        self.0.with(|world, number| world.hear_services(number, services));
+    }
 }
 
 impl Drop for SimScanner {
@@ -237,6 +241,10 @@ impl Advertiser for SimAdvertiser {
 
     fn stop(&mut self) {
         self.0.with(World::end_transmission);
+    }
+
+    fn set_service(&mut self, service: ServiceUuid) {
+        self.0.with(|world, number| world.send_under(number, service));
     }
 }
 

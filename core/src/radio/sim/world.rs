@@ -17,7 +17,7 @@ use super::model::{AirModel, DeviceModel, SHADOWING_MS};
 use super::noise::Noise;
 use super::trace::{DeviceAddress, TraceEvent};
 use super::track::{Position, Track};
-use crate::beacon::Frame;
+use crate::beacon::{Frame, ServiceUuid};
 use crate::radio::{MeasuredBy, RadioError, Rssi, Sighting};
 use crate::time::Timestamp;
 
@@ -50,6 +50,9 @@ struct Device {
     track: Track,
     awake: bool,
     transmission: Option<Transmission>,
+    /// Under which the next transmission goes out, and which are heard.
+    sent: ServiceUuid,
+    heard: Vec<ServiceUuid>,
     /// How many transmissions it has begun.
     transmissions: u64,
     untaken: Vec<Sighting>,
@@ -63,6 +66,7 @@ struct Device {
 #[derive(Clone, Copy)]
 struct Transmission {
     address: DeviceAddress,
+    service: ServiceUuid,
     frame: Frame,
     start: Timestamp,
     noise: Noise,
@@ -72,6 +76,7 @@ struct Transmission {
 struct Packet {
     at: Timestamp,
     sender: u32,
+    service: ServiceUuid,
     position: Position,
     noise: Noise,
 }
@@ -107,6 +112,8 @@ impl World {
             track,
             awake: true,
             transmission: None,
+            sent: ServiceUuid::default(),
+            heard: vec![ServiceUuid::default()],
             transmissions: 0,
             untaken: Vec::new(),
             cut_off: false,
@@ -178,6 +185,14 @@ impl World {
         if mem::take(&mut device.cut_off) { Err(RadioError::PoweredOff) } else { Ok(()) }
     }
 
+    pub(super) fn send_under(&mut self, number: u32, service: ServiceUuid) {
+        self.device_mut(number).sent = service;
+    }
+
+    pub(super) fn hear_services(&mut self, number: u32, services: &[ServiceUuid]) {
+        self.device_mut(number).heard = services.to_vec();
+    }
+
     pub(super) fn transmit(&mut self, number: u32, frame: Frame) -> Result<(), RadioError> {
         self.end_transmission(number);
         if !self.device(number).awake {
@@ -188,7 +203,7 @@ impl World {
         let [a, b, c, d, e, f, ..] = noise.of(ADDRESSES).of(u64::from(number)).of(device.transmissions).bits().to_be_bytes();
         let address = DeviceAddress([a & 0x3F, b, c, d, e, f]);
         let noise = noise.of(PACKETS).of(u64::from(number)).of(device.transmissions);
-        device.transmission = Some(Transmission { address, frame, start: at, noise });
+        device.transmission = Some(Transmission { address, service: device.sent, frame, start: at, noise });
         device.transmissions += 1;
         self.record(TraceEvent::Sends { at, sender: number, address, frame });
         Ok(())
@@ -281,7 +296,8 @@ impl World {
             };
             if listeners.iter().any(near) {
                 let times = self.packet_times(transmission, end);
-                packets.extend(times.map(|(at, noise)| Packet { at, sender, position: device.track.at(at), noise }));
+                let service = transmission.service;
+                packets.extend(times.map(|(at, noise)| Packet { at, sender, service, position: device.track.at(at), noise }));
             }
         }
         packets.sort_unstable_by_key(|p| (p.at, p.sender));
@@ -310,6 +326,9 @@ impl World {
             return None;
         }
         let (model, sender, receiver) = (&self.model, self.device(packet.sender), self.device(listener.number));
+        if !receiver.heard.contains(&packet.service) {
+            return None;
+        }
         let square_m2 = receiver.track.at(packet.at).square_to(packet.position);
         let chance = packet.noise.of(u64::from(listener.number));
         let heard = (1.0 - model.packet_loss) * receiver.model.scan_duty;

@@ -152,6 +152,15 @@ pub trait Database: Send {
     /// # Errors
     /// [`DatabaseError`] of the work, or of beginning and committing; nothing is changed then.
     fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError>;
+
+    /// Makes what was erased unreadable also in the database's journal, as far as that is the program's business. Whether that is done: another process
+    /// may be reading just now.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    fn purge(&mut self) -> Result<bool, DatabaseError> {
+        Ok(true)
+    }
 }
 
 impl dyn Database + '_ {

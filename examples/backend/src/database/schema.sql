@@ -118,7 +118,8 @@ CREATE TABLE IF NOT EXISTS opened (
 );
 CREATE INDEX IF NOT EXISTS opened_number ON opened (number_hash);
 
--- A mail that is to be sent, or was. What it says and to whom is in the form of its sign-up.
+-- A mail that is to be sent, was, or was given up because the server refused it for days. What it says and to whom is in the form of its sign-up.
+-- `message_id` is the part before the `@`.
 CREATE TABLE IF NOT EXISTS mail (
     message_id TEXT PRIMARY KEY,
     place BIGINT NOT NULL,
@@ -126,7 +127,8 @@ CREATE TABLE IF NOT EXISTS mail (
     made_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
-    sent_at BIGINT
+    sent_at BIGINT,
+    given_up_at BIGINT
 );
-CREATE INDEX IF NOT EXISTS mail_waiting ON mail (due_at) WHERE sent_at IS NULL;
+CREATE INDEX IF NOT EXISTS mail_waiting ON mail (due_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
 CREATE INDEX IF NOT EXISTS mail_place ON mail (place);

@@ -69,6 +69,12 @@ impl Database for Sqlite {
         work(&mut transaction)?;
         Ok(transaction.0.commit()?)
     }
+
+    /// Erased bytes are overwritten in the file (`secure_delete`); the journal of writes has them until it is emptied.
+    fn purge(&mut self) -> Result<bool, DatabaseError> {
+        let is_blocked: i64 = self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(is_blocked == 0)
+    }
 }
 
 struct Open<'a>(rusqlite::Transaction<'a>);

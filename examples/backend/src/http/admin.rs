@@ -54,7 +54,7 @@ fn refused(status: StatusCode, code: &str, text: &str) -> Response {
 }
 
 /// The refusal, where there is one.
-fn refusal(app: &App, headers: &HeaderMap) -> Option<Response> {
+pub(super) fn refusal(app: &App, headers: &HeaderMap) -> Option<Response> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let presented = headers.get(API_KEY_HEADER).map(HeaderValue::as_bytes).or(bearer).unwrap_or_default();
     let secrets = &app.publisher.secrets;

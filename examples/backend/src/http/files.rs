@@ -9,12 +9,13 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use tower_http::services::{ServeDir, ServeFile};
 
-use crate::files::{CACHE_FILE, CACHE_INDEX, INDEX};
+use crate::files::{BULLETIN, CACHE_FILE, CACHE_INDEX, INDEX};
 
-/// `/index.txt` and `/keys/..`.
+/// `/index.txt`, `/bulletin.txt` and `/keys/..`.
 pub(super) fn router(folder: &Path) -> Router {
     Router::new()
         .route_service(&format!("/{INDEX}"), ServeFile::new(folder.join(INDEX)))
+        .route_service(&format!("/{BULLETIN}"), ServeFile::new(folder.join(BULLETIN)))
         .nest_service("/keys", ServeDir::new(folder.join("keys")))
         .layer(from_fn(with_cache_control))
 }

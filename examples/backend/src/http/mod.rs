@@ -6,6 +6,7 @@ mod body;
 mod chaff;
 mod files;
 mod limits;
+mod operator;
 mod page;
 mod public;
 mod waitlist;
@@ -33,6 +34,7 @@ use crate::waitlist::WaitlistKeys;
 
 pub use chaff::Decoys;
 pub use limits::{Limits, WrongCodes};
+pub use operator::Conflicts;
 pub use page::Pages;
 
 /// Connections at once. Above it they wait in the system's queue.
@@ -57,6 +59,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Limits on wrong codes.
     pub limits: Limits,
+    /// How many conflicts there were.
+    pub conflicts: Conflicts,
     /// What decoys are answered with.
     pub decoys: Decoys,
     /// Who may say for whom a request comes.
@@ -91,7 +95,7 @@ pub fn public_router(app: Arc<App>, folder: Option<&std::path::Path>) -> Router 
 
 /// What only the health authority's own systems may call.
 pub fn admin_router(app: Arc<App>) -> Router {
-    admin::router(app)
+    admin::router(Arc::clone(&app)).merge(operator::router(app))
 }
 
 /// Serves connections until `end` says so, then ends them in order.

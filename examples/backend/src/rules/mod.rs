@@ -4,7 +4,11 @@
 
 mod certificate;
 mod export;
+mod forget;
 mod issue;
+mod mails;
+mod opening;
+mod operations;
 mod publish;
 mod retention;
 mod verify;
@@ -22,7 +26,11 @@ use crate::keys::Secrets;
 
 pub use certificate::certificate;
 pub use export::{Batch, Published, index, listed, load_unwritten, load_written, mark_written, plan};
+pub use forget::{Forgotten, erase_sign_ups, forget, place_of, places_of_number};
 pub use issue::{Issue, Issued, issue};
+pub use mails::{Mail, MailEnd, MailKind, known_mails, settle_mails, take_mails};
+pub use opening::{Backlog, Conflict, Finding, Hashes, Task, backlog, conflicts, first_of, load_tasks, open_form, settle};
+pub use operations::{Operations, count_conflicts, operations};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;

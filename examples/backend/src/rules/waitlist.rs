@@ -129,7 +129,7 @@ pub fn receive(
 }
 
 /// The last place that was given.
-fn last_place(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
+pub(crate) fn last_place(transaction: &mut dyn Transaction) -> Result<u64, DatabaseError> {
     let rows = transaction.query("SELECT number FROM setting WHERE name = $1", &[LAST_PLACE.into()])?;
     if let Some(row) = rows.first() {
         return Ok(row.integer(0)?.unsigned_abs());
@@ -330,7 +330,8 @@ pub(crate) fn number(place: u64) -> Value {
     i64::try_from(place).unwrap_or(i64::MAX).into()
 }
 
-fn array<const N: usize>(row: &Row, column: usize) -> Result<[u8; N], DatabaseError> {
+/// Bytes of this length.
+pub(crate) fn array<const N: usize>(row: &Row, column: usize) -> Result<[u8; N], DatabaseError> {
     row.bytes(column)?.try_into().map_err(|_| DatabaseError::Column { column })
 }
 

@@ -17,7 +17,7 @@ use rand_core::CryptoRng;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
-use vigie::courier::waitlist::{OpeningKey, ReceiptSigner, SealedForm, SealingKey};
+use vigie::courier::waitlist::{Form, OpeningKey, OperationId, ReceiptSigner, SealedForm, SealingKey};
 use zeroize::Zeroizing;
 
 use crate::keys::{kept, numbered, signing_index};
@@ -55,7 +55,22 @@ impl Opening {
         self.keys.iter().find(|key| key.id() == id)
     }
 
-    /// The keyed hash of a national number or an address; what `purpose` separates can never be compared.
+    /// What was sealed for this operation; nothing where it cannot be opened. Wiped when dropped.
+    pub fn open(&self, sealed: &SealedForm, operation: OperationId) -> Option<Zeroizing<Form>> {
+        self.key(&sealed.key_id)?.open(sealed, operation).ok().map(Zeroizing::new)
+    }
+
+    /// The keyed hash of a national number, as a canonical form has it.
+    pub fn number_hash(&self, national_number: &str) -> [u8; 32] {
+        self.hash("national number", national_number)
+    }
+
+    /// The keyed hash of an address, as a canonical form has it.
+    pub fn contact_hash(&self, contact: &str) -> [u8; 32] {
+        self.hash("contact", contact)
+    }
+
+    /// A keyed hash; what `purpose` separates can never be compared.
     pub fn hash(&self, purpose: &str, text: &str) -> [u8; 32] {
         crate::keys::tag(&self.number, purpose, &[text.as_bytes()])
     }
@@ -165,11 +180,9 @@ fn der(pem: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
-    use vigie::courier::waitlist::{Form, OperationId};
-
-    use super::*;
 
     fn open(data: &Path, role: Role) -> anyhow::Result<WaitlistKeys> {
         WaitlistKeys::open(data, role, &mut ChaCha20Rng::seed_from_u64(1))

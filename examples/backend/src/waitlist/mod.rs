@@ -6,5 +6,10 @@
 //! ```
 
 mod keys;
+mod mail;
+mod opener;
+mod texts;
 
-pub use keys::{Role, WaitlistKeys};
+pub use keys::{Opening, Role, WaitlistKeys};
+pub use mail::{MailConfig, Mailer, Prepared, Sending, outbox, remove};
+pub use opener::Opener;

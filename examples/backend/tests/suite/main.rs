@@ -12,6 +12,7 @@
 mod bad_input;
 #[path = "../common/mod.rs"]
 mod common;
+mod bulletin;
 mod decoys;
 mod files;
 mod instances;
@@ -22,6 +23,7 @@ mod repeats;
 mod reports;
 mod schema;
 mod story;
+mod waitlist;
 
 use place::Place;
 
@@ -49,6 +51,11 @@ async fn everything(place: &Place) {
     files::an_instance_that_was_slow_replaces_no_newer_index(place).await;
     files::a_file_that_vanished_is_written_again(place).await;
     files::a_file_whose_keys_are_erased_is_not_written_again(place).await;
+    waitlist::who_signs_up_gets_a_receipt_and_the_same_one_for_ever(place).await;
+    waitlist::its_owner_sees_corrects_and_withdraws_a_sign_up_and_nobody_else(place).await;
+    waitlist::what_is_no_sign_up_is_refused_and_not_repeated(place).await;
+    waitlist::an_operator_sees_figures_and_nobody_without_the_token_does(place).await;
+    bulletin::what_is_published_reaches_a_phone_and_what_has_not_changed_is_not_sent_again(place).await;
     story::one_reports_and_the_other_is_warned(place).await;
     story::every_answer_is_lost_once_and_nothing_is_published_twice(place).await;
 }

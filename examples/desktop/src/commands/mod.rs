@@ -1,5 +1,6 @@
 //! One file for each thing that can be asked, and what several of them share.
 
+mod bulletin;
 mod calibration;
 pub(crate) mod check;
 mod correspondence;
@@ -7,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 mod ending;
 pub(crate) mod keys;
+pub(crate) mod news;
 mod outcome;
 pub(crate) mod replay;
 pub(crate) mod report;

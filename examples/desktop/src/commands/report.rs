@@ -114,11 +114,9 @@ pub(crate) fn run(args: ReportArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let code = args.code()?;
     let details = args.details(SystemClock.now().date())?;
     store::must_exist(&path)?;
-    let servers = args.servers.require()?;
+    let servers = args.servers.require(&path)?;
 
-    let mut config = Config::default();
-    config.authority_keys = servers.authority_keys();
-    let tracer = Arc::new(open(config, &path)?);
+    let tracer = Arc::new(open(Config::default(), &path)?);
     servers.connect(&tracer, &path);
     let ending = Ending::listen()?;
     let (id, goes_on) = begin(&tracer, &code, details)?;

@@ -164,6 +164,10 @@ pub(super) enum Told {
     KeyListIsStale { index_url: String, newest: String },
     /// The others are not affected.
     ListedFileRefused { index_url: String, file: String },
+    /// There is a new bulletin.
+    Bulletin { serial: u64 },
+    /// What came in its place cannot be it; the one before stays.
+    BulletinRefused { reason: String },
     /// This computer's clock, or the server's, is wrong.
     ServerClockDiffers { ahead_s: i64 },
 }
@@ -181,6 +185,8 @@ impl Told {
             News::FileRefused { index_url, path } => {
                 Self::ListedFileRefused { index_url: url(index_url), file: shown(path, LONGEST) }
             }
+            News::Bulletin { serial } => Self::Bulletin { serial: *serial },
+            News::BulletinRefused { reason } => Self::BulletinRefused { reason: shown(&reason.to_string(), LONGEST) },
             News::ClockDiffers { ahead_s } => Self::ServerClockDiffers { ahead_s: *ahead_s },
             _ => return None,
         })
@@ -189,7 +195,8 @@ impl Told {
     pub(super) fn style(&self) -> Style {
         match self {
             Self::ReportChanged(report) => report.style,
-            Self::ListedFileRefused { .. } => BAD,
+            Self::ListedFileRefused { .. } | Self::BulletinRefused { .. } => BAD,
+            Self::Bulletin { .. } => GOOD,
             Self::KeyListLostFiles { .. } | Self::KeyListIsStale { .. } | Self::ServerClockDiffers { .. } => CAUTION,
         }
     }
@@ -206,6 +213,8 @@ impl fmt::Display for Told {
                 write!(f, "{index_url}: its newest file is of {newest}; its server has stopped, or somebody holds it back")
             }
             Self::ListedFileRefused { index_url, file } => write!(f, "{index_url}: {file} cannot be used"),
+            Self::Bulletin { serial } => write!(f, "bulletin {serial} has come"),
+            Self::BulletinRefused { reason } => write!(f, "what came as a bulletin is refused: {reason}"),
             Self::ServerClockDiffers { ahead_s } => {
                 write!(f, "by a server's clock, that of this computer is {}; set whichever is wrong", clock(*ahead_s))
             }
@@ -230,6 +239,8 @@ pub(in crate::commands) fn second(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vigie::courier::bulletin::BulletinError;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_603_364_400_250);
@@ -269,6 +280,8 @@ mod tests {
                 "its server has stopped, or somebody holds it back",
             ),
             (News::FileRefused { index_url, path: "a\u{7}.zip".into() }, "a\\u{7}.zip cannot be used"),
+            (News::Bulletin { serial: 7 }, "bulletin 7 has come"),
+            (News::BulletinRefused { reason: BulletinError::Unsigned }, "refused: it is not signed"),
             (News::ClockDiffers { ahead_s: -600 }, "about 10 minutes behind; set whichever is wrong"),
         ] {
             let told = Told::of(&news, NOW).unwrap().to_string();

@@ -75,7 +75,7 @@ impl From<Alert> for Warning {
 pub(crate) fn run(args: StatusArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let path = store::path(args.store.as_deref())?;
     store::must_exist(&path)?;
-    let servers = args.servers.server.as_ref().map(|address| address.read_here()).transpose()?;
+    let servers = args.servers.server.as_ref().map(|address| address.read_here(&path)).transpose()?;
     let now = SystemClock.now();
     let store =
         store::open(&path, now).advise("one store serves one `vigie` at a time; the view of `vigie run` shows how it stands")?;

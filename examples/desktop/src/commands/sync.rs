@@ -77,11 +77,9 @@ struct Given {
 pub(crate) fn run(args: SyncArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let path = store::path(args.store.as_deref())?;
     store::must_exist(&path)?;
-    let servers = args.servers.require()?;
-    let mut config = Config::default();
-    config.authority_keys = servers.authority_keys();
+    let servers = args.servers.require(&path)?;
     let tracer = Arc::new(
-        store::open_tracer(config, &path, SystemClock)
+        store::open_tracer(Config::default(), &path, SystemClock)
             .advise("one store serves one `vigie` at a time; `vigie run --server` does the same by itself")?,
     );
     servers.connect(&tracer, &path);

@@ -1,4 +1,4 @@
-//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`, servers in `servers`, a real one in `backend`.
+//! The program as a user runs it: the town in `demo`, tracing in `run`, what a machine can do in `doctor`, key files in `keys`, recorded traffic in `traffic`, servers in `servers`, a real one in `backend`, the bulletin in `news`, a launch day in `first_start`.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
@@ -8,7 +8,9 @@
 mod backend;
 mod demo;
 mod doctor;
+mod first_start;
 mod keys;
+mod news;
 mod run;
 mod servers;
 mod traffic;

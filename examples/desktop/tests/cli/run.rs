@@ -64,10 +64,12 @@ impl Running {
         }
     }
 
-    /// Ends it as the system does, and wants everything to be written.
-    pub(super) fn terminate(self) {
+    /// Ends it as the system does, and wants everything to be written. Gives the last event.
+    pub(super) fn terminate(self) -> Value {
         self.signal(Signal::TERM);
-        assert_eq!(self.end().0, Some(0));
+        let (code, last) = self.end();
+        assert_eq!(code, Some(0));
+        serde_json::from_str(&last).unwrap()
     }
 
     fn signal(&self, signal: Signal) {

@@ -25,15 +25,15 @@ const SYNC: &str = "sync --store store.db --server client.json";
 
 /// A request, as far as it matters here.
 #[derive(Debug, Clone)]
-struct Asked {
-    path: String,
+pub(super) struct Asked {
+    pub(super) path: String,
     is_decoy: bool,
     body: Vec<u8>,
 }
 
 /// All servers of an authority in one, on this computer.
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -41,8 +41,11 @@ struct Server {
 
 impl Server {
     /// Answers each path with a status and a body; 503 says to come again in an hour.
-    fn start(answer: impl Fn(&Asked) -> (u16, Vec<u8>) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    pub(super) fn start(answer: impl Fn(&Asked) -> (u16, Vec<u8>) + Send + 'static) -> Self {
+        Self::listen(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    pub(super) fn listen(listener: TcpListener, answer: impl Fn(&Asked) -> (u16, Vec<u8>) + Send + 'static) -> Self {
         let (asked, ends) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::<AtomicBool>::default());
         let address = listener.local_addr().unwrap();
         let thread = std::thread::spawn({

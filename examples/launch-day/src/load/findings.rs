@@ -5,9 +5,9 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::LoadArgs;
-use super::backend::Setup;
 use super::reports::KEYS;
 use super::round::Row;
+use crate::backend::Setup;
 use crate::{BAD, GOOD, QUIET};
 
 /// What was measured.

@@ -8,11 +8,9 @@
 //! The [backend] is a process beside this one, on this machine. Each connection begins the next piece of work when it has its answer, so the figures say
 //! what a server carries, not how a crowd waits (that is `pacing`).
 
-mod backend;
 mod connection;
 mod findings;
 mod nginx;
-mod process;
 mod reports;
 mod round;
 
@@ -23,14 +21,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use rand::SeedableRng;
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
 use vigie::time::{Clock, SystemClock};
 
-use backend::{Backend, Setup};
+use crate::backend::{self, Backend, Setup};
+use crate::ending;
 use connection::Connection;
 use findings::Findings;
 use nginx::Nginx;
@@ -99,18 +98,12 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let preload =
         args.preload.as_deref().map(|file| file.canonicalize().with_context(|| format!("{} cannot be loaded", file.display())));
     let folder = tempfile::tempdir().context("there is no temporary folder")?;
-    let setup =
-        Setup { program, database: args.database.clone(), preload: preload.transpose()?, data: folder.path().join("backend") };
-    // One thread: half of a small machine is left to the server.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("there is no network")?;
-    let findings = runtime.block_on(async {
-        tokio::select! {
-            // What is waited for first is heard of, too, while the backend starts.
-            biased;
-            ended = interrupted() => ended.and_then(|()| bail!("ended before everything was measured")),
-            measured = measure(args, &setup) => measured,
-        }
-    })?;
+    let setup = Setup {
+        database: args.database.clone(),
+        preload: preload.transpose()?,
+        ..Setup::new(program, folder.path().join("backend"))
+    };
+    let findings = ending::run(measure(args, &setup))?;
     if args.json {
         let mut stdout = std::io::stdout().lock();
         serde_json::to_writer_pretty(&mut stdout, &findings)?;
@@ -121,29 +114,14 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     Ok(if findings.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Ctrl-C, or what a service manager sends: what was started is ended, and the temporary folder removed.
-async fn interrupted() -> anyhow::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).context("signals cannot be waited for")?;
-        tokio::select! {
-            ended = tokio::signal::ctrl_c() => ended.context("signals cannot be waited for"),
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.context("signals cannot be waited for")
-}
-
 async fn measure(args: &LoadArgs, setup: &Setup) -> anyhow::Result<Findings> {
     let mut findings = Findings::new(args, setup);
     // The slower one first, while the database is empty: that favours it, if anything.
-    let single = Backend::start(setup, Some(1))?;
+    let single = Backend::start(&Setup { group_size: Some(1), ..setup.clone() })?;
     let (_, alone) = report(args, &single, " (1 request a transaction)", &mut findings).await?;
     single.end()?;
 
-    let grouped = Backend::start(setup, None)?;
+    let grouped = Backend::start(setup)?;
     let (people, together) = report(args, &grouped, "", &mut findings).await?;
     findings.compare(alone, together);
     findings.memory_after_reports_kib = grouped.process.peak_memory_kib();

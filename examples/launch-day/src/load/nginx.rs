@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::connection::Connection;
-use super::process::Process;
+use crate::process::Process;
 
 /// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(10);

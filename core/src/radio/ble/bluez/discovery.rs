@@ -25,8 +25,8 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) async fn begin(adapter: &Adapter, service: ServiceUuid) -> Result<Self, RadioError> {
-        let monitor = in_time(monitor(adapter, service)).await?.unwrap_or_else(|problem| {
+    pub(super) async fn begin(adapter: &Adapter, services: &[ServiceUuid]) -> Result<Self, RadioError> {
+        let monitor = in_time(monitor(adapter, services)).await?.unwrap_or_else(|problem| {
             tracing::debug!(%problem, "there is no advertisement monitor");
             None
         });
@@ -61,15 +61,18 @@ impl Discovery {
     }
 }
 
-async fn monitor(adapter: &Adapter, service: ServiceUuid) -> bluer::Result<Option<(MonitorManager, JoinHandle<()>)>> {
-    let content = service.0.to_le_bytes().to_vec();
-    let pattern = |data_type| Pattern { data_type, start_position: 0, content: content.clone() };
+async fn monitor(adapter: &Adapter, services: &[ServiceUuid]) -> bluer::Result<Option<(MonitorManager, JoinHandle<()>)>> {
+    let patterns = services.iter().flat_map(|service| {
+        let content = service.0.to_le_bytes().to_vec();
+        let pattern = move |data_type| Pattern { data_type, start_position: 0, content: content.clone() };
+        [AD_SERVICE_DATA_16_BIT, AD_COMPLETE_16_BIT_UUIDS].map(pattern)
+    });
     let manager = adapter.monitor().await?;
     let monitor = manager
         .register(Monitor {
             monitor_type: Type::OrPatterns,
             rssi_sampling_period: Some(RssiSamplingPeriod::All),
-            patterns: Some(vec![pattern(AD_SERVICE_DATA_16_BIT), pattern(AD_COMPLETE_16_BIT_UUIDS)]),
+            patterns: Some(patterns.collect()),
             ..Monitor::default()
         })
         .await?;

@@ -92,9 +92,9 @@ impl Ear {
     }
 
     /// Listens; that it does already is no error.
-    pub(super) async fn listen(&mut self, service: ServiceUuid) -> Result<(), RadioError> {
+    pub(super) async fn listen(&mut self, services: &[ServiceUuid]) -> Result<(), RadioError> {
         if self.discovery.is_none() {
-            self.discovery = Some(Discovery::begin(&self.adapter, service).await?);
+            self.discovery = Some(Discovery::begin(&self.adapter, services).await?);
         }
         Ok(())
     }

@@ -25,12 +25,12 @@ const REQUEST: Duration = Duration::from_secs(2);
 const PART: Duration = Duration::from_secs(5);
 
 /// What a peer is told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Own {
     /// What we send; `None` where we do not.
     frame: Option<Frame>,
-    /// Under which service.
-    service: Uuid,
+    /// Under which services it may be one of ours.
+    services: Vec<Uuid>,
 }
 
 /// An exchange that runs.
@@ -85,7 +85,8 @@ impl Link {
         if let Some(peripheral) = ear.peripheral(&id).await {
             // Another adapter than that which sends keeps its address when the identifier changes, so it says nothing of us.
             let voice = self.voice.as_ref().filter(|voice| voice.adapter.name() == ear.adapter.name());
-            let own = Own { frame: voice.and_then(|voice| self.initiator.tell(voice.frame)), service: self.hearing.service() };
+            let frame = voice.and_then(|voice| self.initiator.tell(voice.frame));
+            let own = Own { frame, services: self.hearing.looked_for().to_vec() };
             self.exchange = Some(Exchange::begin(id, peripheral, rssi, own, started));
         } else {
             self.charge(started);
@@ -127,13 +128,13 @@ impl Link {
 }
 
 async fn talk(peripheral: Peripheral, rssi: Rssi, own: Own) -> Result<Frame, &'static str> {
-    must_be_ours(&peripheral, own.service).await?;
+    let service = must_be_ours(&peripheral, &own.services).await?;
     step(CONNECT, "connect", peripheral.connect()).await?;
     step(REQUEST, "discover", peripheral.discover_services()).await?;
-    let bytes = step(REQUEST, "read", peripheral.read(&find(&peripheral, own.service, PAYLOAD_CHARACTERISTIC)?)).await?;
+    let bytes = step(REQUEST, "read", peripheral.read(&find(&peripheral, service, PAYLOAD_CHARACTERISTIC)?)).await?;
     let frame = gatt::decode_payload(&bytes).map_err(|_| "payload")?;
     if let Some(own_frame) = own.frame {
-        let characteristic = find(&peripheral, own.service, WRITE_BACK_CHARACTERISTIC)?;
+        let characteristic = find(&peripheral, service, WRITE_BACK_CHARACTERISTIC)?;
         let write_back = WriteBack { frame: own_frame, rssi }.encode();
         // We know who it is; that it does not want to know us is its own loss.
         let _ = step(REQUEST, "write", peripheral.write(&characteristic, &write_back, WriteType::WithResponse)).await;
@@ -141,12 +142,13 @@ async fn talk(peripheral: Peripheral, rssi: Rssi, own: Own) -> Result<Frame, &'s
     Ok(frame)
 }
 
-/// It may have changed since it was heard, and whoever is connected already belongs to somebody else.
-async fn must_be_ours(peripheral: &Peripheral, service: Uuid) -> Result<(), &'static str> {
+/// It may have changed since it was heard, and whoever is connected already belongs to somebody else. Gives the service that it shows.
+async fn must_be_ours(peripheral: &Peripheral, services: &[Uuid]) -> Result<Uuid, &'static str> {
     let is_connected = step(REQUEST, "look", peripheral.is_connected()).await?;
     let properties = step(REQUEST, "look", peripheral.properties()).await?.ok_or("look")?;
-    let shows_service = properties.services.contains(&service) && !properties.service_data.contains_key(&service);
-    if shows_service && !is_connected { Ok(()) } else { Err("look") }
+    let sends_frame = services.iter().any(|service| properties.service_data.contains_key(service));
+    let shown = services.iter().copied().find(|service| properties.services.contains(service));
+    shown.filter(|_| !sends_frame && !is_connected).ok_or("look")
 }
 
 fn find(peripheral: &Peripheral, service: Uuid, uuid: Uuid) -> Result<Characteristic, &'static str> {

@@ -35,8 +35,8 @@ use super::daemon::Daemon;
 use super::hearing::{Heard, Hearing};
 use super::shared::Shared;
 use super::turns::Turns;
-use super::worker::Trouble;
-use crate::beacon::{Frame, Rssi};
+use super::worker::{Services, Trouble};
+use crate::beacon::{Frame, Rssi, ServiceUuid};
 use crate::radio::{Limit, MeasuredBy, RadioError, Sighting};
 use crate::time::Clock;
 use ear::{Ear, News};
@@ -65,6 +65,7 @@ pub(super) enum Happening {
 /// One connection to bluetoothd, until it breaks.
 pub(super) struct Link {
     options: Options,
+    services: Services,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     watch: Watch,
@@ -85,7 +86,12 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to a bluetoothd that runs. No adapter is touched yet.
-    pub(super) async fn connect(options: &Options, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> Result<Self, RadioError> {
+    pub(super) async fn connect(
+        options: &Options,
+        services: Services,
+        clock: Arc<dyn Clock>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, RadioError> {
         let watch = Watch::begin().await?;
         let daemon = Daemon::look(watch.connection()).await;
         let session = in_time(Session::new()).await?.map_err(|error| of_bluer(&error))?;
@@ -99,7 +105,8 @@ impl Link {
             origin: Instant::now(),
             wants_listening: false,
             ear: None,
-            hearing: Hearing::new(options.service),
+            hearing: Hearing::new(&services.heard),
+            services,
             turns: Turns::new(Duration::ZERO),
             exchange: None,
             initiator: Initiator::default(),
@@ -150,6 +157,25 @@ impl Link {
     pub(super) async fn rest(&mut self) -> Result<(), Trouble> {
         self.wants_listening = false;
         self.pause().await.map_err(Trouble::Broken)
+    }
+
+    /// Where it listens, it begins anew: the filter is set at the beginning.
+    pub(super) async fn hear_services(&mut self, services: Vec<ServiceUuid>) -> Result<(), Trouble> {
+        if services == self.services.heard {
+            return Ok(());
+        }
+        self.break_off();
+        self.pause().await.map_err(Trouble::Broken)?;
+        self.hearing.set_services(&services);
+        self.services.heard = services;
+        self.resume().await.map_err(Trouble::Broken)
+    }
+
+    /// What is served to whoever connects begins anew with the next frame, too.
+    pub(super) fn send_under(&mut self, service: ServiceUuid) {
+        if std::mem::replace(&mut self.services.sent, service) != service {
+            self.server = None;
+        }
     }
 
     /// Ends everything in order.
@@ -210,7 +236,7 @@ impl Link {
                 self.ear.insert(ear)
             }
         };
-        ear.listen(self.options.service).await?;
+        ear.listen(&self.services.heard).await?;
         let mut limits = Vec::new();
         if !ear.hears_every_packet() {
             limits.push(Limit::FewerPackets);

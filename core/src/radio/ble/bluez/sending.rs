@@ -18,6 +18,7 @@ use super::{Link, in_time, initiator};
 use crate::beacon::Frame;
 use crate::radio::ble::Form;
 use crate::radio::ble::daemon::Privacy;
+use crate::radio::ble::hearing::full_uuid;
 use crate::radio::ble::shared::Half;
 use crate::radio::ble::worker::Trouble;
 use crate::radio::{Limit, RadioError};
@@ -80,11 +81,12 @@ impl Link {
     }
 
     async fn begin_sending(&mut self, adapter: Adapter, frame: Frame) -> Result<(), Trouble> {
+        let service = full_uuid(self.services.sent);
         let advertisement = match self.options.form {
-            Form::Frame => advertisement(self.hearing.service(), Some(frame)),
+            Form::Frame => advertisement(service, Some(frame)),
             Form::Connectable => {
                 self.serve(&adapter, frame).await.map_err(Trouble::Refused)?;
-                advertisement(self.hearing.service(), None)
+                advertisement(service, None)
             }
         };
         let voice = |handle| Voice { adapter: adapter.clone(), handle, frame };
@@ -104,11 +106,12 @@ impl Link {
     }
 
     async fn serve(&mut self, adapter: &Adapter, frame: Frame) -> Result<(), RadioError> {
+        let service = full_uuid(self.services.sent);
         let server = match &mut self.server {
             Some(server) => server,
             none => {
                 let (clock, shared) = (Arc::clone(&self.clock), Arc::clone(&self.shared));
-                none.insert(Server::begin(adapter, self.hearing.service(), clock, shared).await?)
+                none.insert(Server::begin(adapter, service, clock, shared).await?)
             }
         };
         server.change(adapter, Some(frame)).await

@@ -9,7 +9,7 @@ const OTHER: ServiceUuid = ServiceUuid(0xFD6F);
 const NOW: Duration = Duration::from_secs(1_000);
 
 fn hearing() -> Hearing<u32> {
-    Hearing::new(SERVICE)
+    Hearing::new(&[SERVICE])
 }
 
 fn frame(byte: u8) -> Frame {
@@ -48,6 +48,19 @@ fn strength_and_service_data_of_one_packet_are_one_sighting() {
     assert_eq!(hearing.service_data(1, &data_of(frame(7))), Heard::Frame(frame(7), Rssi(-60)));
     assert_eq!(hearing.strength(1, -62, NOW), Heard::Nothing);
     assert_eq!(hearing.service_data(1, &data_of(frame(7))), Heard::Frame(frame(7), Rssi(-62)));
+}
+
+#[test]
+fn frames_of_every_service_that_is_looked_for_are_heard_and_of_no_other() {
+    let mut hearing = Hearing::new(&[SERVICE, OTHER]);
+    hearing.strength(1, -60, NOW);
+    for service in [SERVICE, OTHER] {
+        assert_eq!(hearing.service_data(1, &data(service, &frame(7).to_bytes())), Heard::Frame(frame(7), Rssi(-60)));
+    }
+    assert_eq!(hearing.properties(2, &shows(Some(-60), OTHER), NOW), Heard::Connectable(2, Rssi(-60)));
+    hearing.set_services(&[OTHER]);
+    assert_eq!(hearing.service_data(1, &data_of(frame(7))), Heard::Nothing);
+    assert_eq!(hearing.service_data(1, &data(OTHER, &frame(7).to_bytes())), Heard::Frame(frame(7), Rssi(-60)));
 }
 
 #[test]

@@ -26,8 +26,11 @@ passed over. A file that is not valid is told with the reason, and blocks no oth
 
 With --server the key lists of these servers are asked for every 4 hours, at a moment of this device's own, and what vigie report left waiting is \
 sent. The public keys in client.json vouch for the files. Now and then something random is sent that looks like a report, so that nobody who \
-watches the network can tell who reports. A file client.json needs no network when this starts. --keys works beside it. Without --server nothing \
-uses the network.";
+watches the network can tell who reports. Tracing starts without them: an address that gives nothing is asked again within 30 s and then each 10 to \
+15 minutes, and what it gave is kept for the next start. --keys works beside it. Without --server nothing uses the network.
+
+The bulletin of these servers is fetched every 4 hours, too, and shown with its age. It may change how exposures are weighed, how often lists are \
+asked for, and the service to send under; the service before is heard for 14 more days. It cannot end tracing or erase anything.";
 
 const EVENTS: &str = "\
 Events of --json, one object a line, each with `event` and `time` (RFC 3339, UTC). Devices are running numbers; no identifier, key or address is \
@@ -57,6 +60,10 @@ in any. Fields in [] may be null.
   key_list_is_stale   index_url, newest: nothing has come since
   listed_file_refused index_url, file
   server_clock_differs ahead_s: seconds that this computer's clock is ahead of a server's
+  bulletin            serial: there is a new one; vigie news shows it
+  bulletin_refused    reason: what came in its place; the one before stays
+  servers_absent      reason: the address of --server does not give them; it is asked again
+  servers_found       it has given them, or others than before
   alert_raised        date, risk_level
   alert_withdrawn     date
   store_recovered     own_keys, alerts: what was saved of a damaged store

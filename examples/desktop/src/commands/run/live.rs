@@ -4,11 +4,12 @@
 //! "vigie"         the driver: steps the tracer
 //! "vigie-status"  asks how it stands, passes its events on, pauses and resumes it
 //! "vigie-keys"    looks into the folder with key files, and checks what is new
+//! "vigie-servers" asks an address for the servers, until it gives them
 //! "vigie-lists"   looks how reports and key lists stand; the driver's own thread talks to the servers
 //! ```
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -19,11 +20,14 @@ use anyhow::Context;
 use vigie::time::{Clock, SystemClock};
 use vigie::tracer::{Driver, Status, Tracer, TracerError, Tracing};
 
+use super::finder::Finder;
 use super::key_folder::{KeyFolder, LOOK};
 use super::model::News;
 use super::nearby::{self, Nearby};
 use super::notice::Notice;
+use crate::commands::bulletin::{Sheet, users_language};
 use crate::commands::standing::{List, Report};
+use crate::servers::Address;
 
 /// How often it is asked how it stands, where no event comes before.
 const BEAT: Duration = Duration::from_millis(500);
@@ -59,13 +63,21 @@ enum Wish {
     PauseOrResume,
 }
 
+/// Servers that were named.
+pub(super) struct Wanted {
+    pub(super) address: Address,
+    /// They are connected: read from a file, or as they were kept.
+    pub(super) has_kept: bool,
+    pub(super) store: PathBuf,
+}
+
 impl Live {
     /// Starts tracing.
     pub(super) fn start(
         tracer: Tracer,
         nearby: Arc<Mutex<Nearby>>,
         keys: Option<&Path>,
-        has_servers: bool,
+        servers: Option<Wanted>,
     ) -> anyhow::Result<Self> {
         let tracer = Arc::new(tracer);
         let (to, news) = sync_channel(MAX_WAITING);
@@ -75,7 +87,8 @@ impl Live {
         live.tracer.start();
         let watch = Watch { tracer: Arc::clone(&live.tracer), nearby, ends: Arc::clone(&live.ends), to: to.clone() };
         live.spawn("vigie-status", move || watch.run(&wished))?;
-        if has_servers {
+        if let Some(wanted) = servers {
+            live.find(wanted, &to)?;
             let lists = Lists { tracer: Arc::downgrade(&live.tracer), ends: Arc::clone(&live.ends), to: to.clone() };
             // Not joined at the end: it may have to wait for a server.
             thread::Builder::new().name("vigie-lists".into()).spawn(move || lists.run()).context("the system gives no thread")?;
@@ -109,6 +122,18 @@ impl Live {
         }
         stopped?;
         self.tracer.status()
+    }
+
+    /// An address is asked, also where it gave something before. Not joined at the end: it may have to wait for a server.
+    fn find(&self, wanted: Wanted, to: &SyncSender<News>) -> anyhow::Result<()> {
+        let Wanted { address, has_kept, store } = wanted;
+        if matches!(address, Address::File(_)) {
+            return Ok(());
+        }
+        let (tracer, ends) = (Arc::downgrade(&self.tracer), Arc::clone(&self.ends));
+        let finder = Finder { tracer, address, store, has_kept, ends, to: to.clone() };
+        thread::Builder::new().name("vigie-servers".into()).spawn(move || finder.run()).context("the system gives no thread")?;
+        Ok(())
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
@@ -213,6 +238,7 @@ impl Lists {
         let reports = tracer.reports()?.iter().map(|report| Report::of(report, now)).collect();
         let before = std::mem::replace(applied, lists.iter().map(|list| list.applied).sum());
         let mut news = vec![News::Corresponded { lists, reports }];
+        news.extend(tracer.bulletin().map(|kept| News::Bulletin(Box::new(Sheet::of(&kept, &users_language())))));
         if *applied != before {
             news.push(News::Assessed(Box::new(tracer.assessment()?)));
         }

@@ -9,6 +9,7 @@
 //!
 //! Data goes one way; back goes the wish to pause, and to end.
 
+mod finder;
 mod help;
 mod key_folder;
 mod lines;
@@ -42,7 +43,7 @@ use crate::output::Output;
 use crate::servers::ServerArgs;
 use crate::{files, store};
 use lines::Lines;
-use live::Live;
+use live::{Live, Wanted};
 use model::{Model, News, Setup};
 use nearby::Nearby;
 use notice::{Notice, Started};
@@ -119,9 +120,10 @@ pub(crate) fn run(args: RunArgs, is_verbose: bool, out: &Output) -> anyhow::Resu
         return Err(anyhow!("there is no folder {}", folder.display()))
             .advise("make the folder first, and put key files into it");
     }
-    let servers = args.servers.load()?;
-    config.authority_keys.extend(servers.iter().flat_map(|servers| servers.authority_keys()));
-    let store = store_path(args.store.as_deref())?;
+    config.service = args.service_uuid;
+    let store = store::path_to_make(args.store.as_deref())?;
+    // Tracing waits for no server: what has to be fetched is fetched when it runs.
+    let known = args.servers.server.as_ref().map(|address| address.known_here(&store)).transpose()?.flatten();
 
     let ending = Ending::listen()?;
     let radio = open_radio(&args)?;
@@ -135,11 +137,12 @@ pub(crate) fn run(args: RunArgs, is_verbose: bool, out: &Output) -> anyhow::Resu
     let nearby = Arc::new(Mutex::new(Nearby::new(calibration, config.scanning)));
     let tracer = store::open_tracing(config, &store, nearby::tapped(radio, &nearby), SystemClock)
         .advise("look at the name and at who may write there; one store serves one `vigie` at a time")?;
-    let has_servers = servers.is_some();
-    if let Some(servers) = servers {
-        servers.connect(&tracer, &store);
+    let has_kept = known.is_some();
+    if let Some(known) = known {
+        known.connect(&tracer, &store);
     }
-    let live = Live::start(tracer, nearby, args.keys.as_deref(), has_servers)?;
+    let servers = args.servers.server.clone().map(|address| Wanted { address, has_kept, store: store.clone() });
+    let live = Live::start(tracer, nearby, args.keys.as_deref(), servers)?;
 
     let (mut model, first) = Model::new(setup, SystemClock.now());
     let shown = args.shown(is_verbose);
@@ -207,28 +210,6 @@ impl RunArgs {
             () => Shown::View,
         }
     }
-}
-
-/// The store that was named, or that of the user, whose folder is made.
-fn store_path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(path.to_path_buf());
-    }
-    let path = store::default_path()?;
-    let folder = path.parent().unwrap_or(&path);
-    make_private(folder)
-        .with_context(|| format!("{} cannot be made", folder.display()))
-        .advise("look at who may write there, or name a store: --store DB")?;
-    Ok(path)
-}
-
-/// Makes a folder for its owner alone, with all that is missing above it.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 #[cfg(feature = "ble")]

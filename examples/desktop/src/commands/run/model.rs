@@ -10,6 +10,7 @@ use vigie::tracer::{CheckReport, Event, Scanning, Status, Tracing};
 
 use super::nearby::Device;
 use super::notice::{Exposures, KeyFile, NearDevice, Notice, Started, Stopped, Summary, nearness, tracing_name};
+use crate::commands::bulletin::Sheet;
 use crate::commands::outcome::risk_name;
 use crate::commands::standing::{List, Report};
 
@@ -39,6 +40,12 @@ pub(super) enum News {
     KeysFailed(Option<String>),
     /// How key lists and reports stand.
     Corresponded { lists: Vec<List>, reports: Vec<Report> },
+    /// The bulletin that holds.
+    Bulletin(Box<Sheet>),
+    /// The address of the servers has not given them, for this reason; it is asked again.
+    ServersAbsent(String),
+    /// It has.
+    ServersFound,
     /// The store refused.
     StoreFailed(String),
     /// The user wants it to end.
@@ -90,6 +97,7 @@ pub(super) struct Model {
     pub(super) key_lists: Vec<List>,
     /// Those of the last 14 days, the latest last.
     pub(super) reports: Vec<Report>,
+    pub(super) bulletin: Option<Sheet>,
     /// The latest last.
     pub(super) messages: VecDeque<(Timestamp, Notice)>,
     store_problem: Option<String>,
@@ -111,6 +119,7 @@ impl Model {
             key_files: KeyFiles::default(),
             key_lists: Vec::new(),
             reports: Vec::new(),
+            bulletin: None,
             messages: VecDeque::new(),
             store_problem: None,
             summary_due: now.after(SUMMARY_PERIOD),
@@ -137,6 +146,12 @@ impl Model {
                 (self.key_lists, self.reports) = (lists, reports);
                 Vec::new()
             }
+            News::Bulletin(sheet) => {
+                self.bulletin = Some(*sheet);
+                Vec::new()
+            }
+            News::ServersAbsent(reason) => vec![Notice::ServersAbsent { reason }],
+            News::ServersFound => vec![Notice::ServersFound],
             News::StoreFailed(reason) => {
                 let is_new = self.store_problem.as_ref() != Some(&reason);
                 self.store_problem = Some(reason.clone());
@@ -176,6 +191,9 @@ impl Model {
     pub(super) fn remarks(&self) -> Vec<String> {
         let Some(status) = &self.status else { return Vec::new() };
         let mut remarks: Vec<_> = status.radio_limits.iter().map(ToString::to_string).collect();
+        if self.bulletin.as_ref().is_some_and(|sheet| sheet.wants_newer_program) {
+            remarks.push("there is a newer version of this program; tracing goes on with this one".into());
+        }
         if !status.clock_is_trusted {
             remarks.push("the clock has leapt: for a day nothing is erased, so that a wrong clock erases nothing".into());
         }

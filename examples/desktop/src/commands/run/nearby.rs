@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use vigie::beacon::Frame;
+use vigie::beacon::{Frame, ServiceUuid};
 use vigie::encounters::calibration::Calibration;
 use vigie::keys::RollingProximityIdentifier;
 use vigie::radio::{Advertiser, Limit, Radio, RadioError, Scanner, Sighting};
@@ -213,6 +213,10 @@ impl Scanner for Tap<Box<dyn Scanner>> {
         taken
     }
 
+    fn set_services(&mut self, services: &[ServiceUuid]) {
+        self.inner.set_services(services);
+    }
+
     fn limits(&self) -> Vec<Limit> {
         self.inner.limits()
     }
@@ -226,6 +230,10 @@ impl Advertiser for Tap<Box<dyn Advertiser>> {
 
     fn check(&mut self) -> Result<(), RadioError> {
         self.inner.check()
+    }
+
+    fn set_service(&mut self, service: ServiceUuid) {
+        self.inner.set_service(service);
     }
 
     fn stop(&mut self) {

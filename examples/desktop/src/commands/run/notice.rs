@@ -56,6 +56,10 @@ pub(super) enum Notice {
     StoreRecovered { own_keys: usize, alerts: usize },
     /// The store refused something; it is tried again.
     StoreFailed { reason: String },
+    /// The address of the servers does not give them yet.
+    ServersAbsent { reason: String },
+    /// It has given them.
+    ServersFound,
     /// How it stands.
     Status(Summary),
     /// It is about to end.
@@ -213,8 +217,8 @@ impl Notice {
         match self {
             Self::RadioFailed { .. } | Self::AlertRaised { .. } | Self::StoreFailed { .. } | Self::KeysFailed { .. } => BAD,
             Self::RadioLimited { limits } if !limits.is_empty() => CAUTION,
-            Self::ClockJumped { .. } | Self::StoreRecovered { .. } => CAUTION,
-            Self::RadioResumed | Self::KeysResumed | Self::AlertWithdrawn { .. } => GOOD,
+            Self::ClockJumped { .. } | Self::StoreRecovered { .. } | Self::ServersAbsent { .. } => CAUTION,
+            Self::ServersFound | Self::RadioResumed | Self::KeysResumed | Self::AlertWithdrawn { .. } => GOOD,
             Self::KeyFile(file) => file.style,
             Self::Server(told) => told.style(),
             Self::Exposures(exposures) => advice(exposures.level).0,
@@ -252,6 +256,10 @@ impl fmt::Display for Notice {
                 "the store was damaged and begun anew; {own_keys} own keys and {alerts} alerts were saved, what was heard is lost"
             ),
             Self::StoreFailed { reason } => write!(f, "store: {reason}; tried again"),
+            Self::ServersAbsent { reason } => {
+                write!(f, "servers: {reason}; tracing does not need them, and they are asked again")
+            }
+            Self::ServersFound => f.write_str("servers: found"),
             Self::Status(summary) => summary.fmt(f),
             Self::Stopping => f.write_str("stopping: what was heard is being written"),
             Self::Stopped(stopped) => stopped.fmt(f),

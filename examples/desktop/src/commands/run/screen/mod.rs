@@ -5,6 +5,7 @@
 //! why not, or what works less well        the radio and the keys
 //! Near now: 2 ------------------------    who is near, with a curve of the strength
 //! Exposures: high risk ----------------   what follows, and what to do
+//! Bulletin: 2 h old -------------------   figures with a curve, advice; where there is room
 //! Messages ----------------------------   where there is room
 //! q quit  p pause  ? more                 what can be done
 //! ```
@@ -12,6 +13,7 @@
 //! Where there is little room the radio comes first, then the exposures in short, then who is near. Everything in full is on the page behind `?`,
 //! which can be scrolled.
 
+mod pane;
 mod text;
 
 use ratatui::Frame;
@@ -25,6 +27,9 @@ use text::{PLAIN, Painter, TITLE, WIDE};
 
 /// With fewer rows, what works less well is told on the other page.
 const ROOMY: usize = 16;
+
+/// Rows that a bulletin leaves to the messages.
+const LEFT_TO_MESSAGES: usize = 3;
 
 /// The weakest strength that still shows as a bar, in dBm, and the number of steps above it.
 const WEAKEST_DBM: i16 = -100;
@@ -80,6 +85,8 @@ fn draw_overview(frame: &mut Frame<'_>, model: &Model, painter: &Painter, area: 
     left -= exposure_rows;
     let device_rows = devices_wanted.min(left);
     left -= device_rows;
+    let bulletin = pane::Pane::of(model, painter, left.saturating_sub(LEFT_TO_MESSAGES));
+    left -= bulletin.rows();
 
     let mut y = area.y;
     let mut next = |height: usize| {
@@ -91,6 +98,7 @@ fn draw_overview(frame: &mut Frame<'_>, model: &Model, painter: &Painter, area: 
     frame.render_widget(Paragraph::new(painter.lines(radio)), next(radio_rows));
     draw_devices(frame, model, painter, next(device_rows));
     frame.render_widget(Paragraph::new(painter.lines(exposures)), next(exposure_rows));
+    bulletin.draw(frame, painter, next(bulletin.rows()));
     if left > 0 {
         frame.render_widget(Paragraph::new(painter.lines(painter.messages(model, left))), next(left));
     }

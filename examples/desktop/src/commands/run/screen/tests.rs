@@ -7,6 +7,7 @@ use vigie::radio::{Limit, RadioError};
 use vigie::tracer::{Event, Scanning, Tracing};
 
 use super::*;
+use crate::commands::bulletin::{Curve, Day, Piece, Sheet};
 use crate::commands::run::model::News;
 use crate::commands::run::tests::{NOW, assessment, device, model, seen, setup, status};
 use crate::commands::standing::{List, Report};
@@ -85,6 +86,38 @@ fn with_servers_it_says_when_the_lists_were_seen_and_how_a_report_stands() {
     let words =
         ["report: waits until 2020-10-22T11:11:00Z", "key lists: seen 12 min ago, next in 3 h; 15 files applied, 2 refused"];
     assert_screens("servers", &model, OVERVIEW, &words);
+}
+
+#[test]
+fn a_bulletin_is_shown_with_its_age_figures_and_advice_and_in_full_on_the_other_page() {
+    let mut model = model();
+    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+    let day = |(at, value): (usize, f64)| Day { date: format!("2020-10-{:02}", at + 1), value };
+    let values = [310.0, 340.0, 390.0, 420.0, 405.0, 460.0, 512.0].into_iter().enumerate().map(day).collect();
+    let sheet = Sheet {
+        serial: 7,
+        region: "LU".into(),
+        issued_at: NOW.before(minutes(300)),
+        seen_at: NOW.before(minutes(12)),
+        language: Some("fr".into()),
+        figures: vec![Curve { name: "cases".into(), title: "Nouveaux cas".into(), unit: None, values }],
+        advice: vec![Piece { title: "Aérer".into(), paragraphs: vec!["Ouvrez les fenêtres toutes les heures.".into()] }],
+        wants_newer_program: true,
+    };
+    model.take(News::Bulletin(Box::new(sheet)), NOW);
+    model.take(seen(status(), vec![]), NOW);
+    assert_screens("bulletin", &model, OVERVIEW, &["12 encounters today"]);
+    let wide = text(&model, OVERVIEW, 80, 24);
+    for part in [
+        "Bulletin: 5 h old, seen 12 min ago",
+        "Nouveaux cas: 512 on 2020-10-07 ▁▂▄▅▄▆█",
+        "Aérer",
+        "a newer version of this program",
+    ] {
+        assert!(wide.contains(part), "{part} is not in\n{wide}");
+    }
+    let full = text(&model, Look { is_help: true, ..OVERVIEW }, 80, 60);
+    assert!(full.contains("Ouvrez les fenêtres"), "{full}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use vigie::time::Timestamp;
 
+use crate::commands::bulletin::{Sheet, span};
 use crate::commands::outcome::{advice, risk_name};
 use crate::commands::run::model::{Condition, Model};
 use crate::commands::standing::List;
@@ -21,7 +22,7 @@ pub(super) const TITLE: anstyle::Style = anstyle::Style::new().bold();
 pub(super) const WIDE: usize = 60;
 
 /// A line of text in one style.
-type Row = (anstyle::Style, String);
+pub(super) type Row = (anstyle::Style, String);
 
 /// Turns what is known into lines of a width.
 pub(super) struct Painter {
@@ -209,7 +210,23 @@ impl Painter {
         say(TITLE, "Near now", "");
         say(PLAIN, NEARNESS_IN_WORDS, "");
         rows.extend(self.exposures(model));
+        rows.extend(self.bulletin(model));
         rows.extend(self.messages(model, usize::MAX));
+        rows
+    }
+
+    /// All of the bulletin.
+    fn bulletin(&self, model: &Model) -> Vec<Row> {
+        let Some(sheet) = &model.bulletin else { return Vec::new() };
+        let mut rows = vec![self.title(&bulletin_title(sheet, model.now), TITLE)];
+        for figure in &sheet.figures {
+            self.wrap(&mut rows, PLAIN, &figure.latest(), "  ");
+            rows.push((PLAIN, figure.sparkline(self.width)));
+        }
+        for piece in &sheet.advice {
+            self.wrap(&mut rows, TITLE, &piece.title, "  ");
+            piece.paragraphs.iter().for_each(|paragraph| self.wrap(&mut rows, PLAIN, paragraph, ""));
+        }
         rows
     }
 
@@ -217,7 +234,7 @@ impl Painter {
         (style, format!("{text} {}", "─".repeat(self.width.saturating_sub(text.chars().count() + 1))))
     }
 
-    fn wrap(&self, rows: &mut Vec<Row>, style: anstyle::Style, text: &str, indent: &str) {
+    pub(super) fn wrap(&self, rows: &mut Vec<Row>, style: anstyle::Style, text: &str, indent: &str) {
         let options = textwrap::Options::new(self.width.max(1)).subsequent_indent(indent);
         rows.extend(textwrap::wrap(text, options).into_iter().map(Cow::into_owned).map(|line| (style, line)));
     }
@@ -249,20 +266,15 @@ const NEARNESS_IN_WORDS: &str = "A device has another number whenever it changes
     knows how strongly their device sends; what is shown takes it for one like this, and can be wrong by 20 dB. Bodies, pockets and walls weaken \
     the signal, too.";
 
+/// `Bulletin: 2 h old, seen 12 min ago`.
+pub(super) fn bulletin_title(sheet: &Sheet, now: Timestamp) -> String {
+    format!("Bulletin: {} old, seen {} ago", span(now.since(sheet.issued_at)), span(now.since(sheet.seen_at)))
+}
+
 /// `, next in 3 h`.
 fn next_poll(model: &Model) -> String {
     let next = model.key_lists.iter().filter_map(|list| list.next_poll).min();
     next.map_or_else(String::new, |at| format!(", next in {}", span(at.since(model.now))))
-}
-
-/// `12 min`, in the unit that says enough.
-fn span(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
-        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
 }
 
 /// `12:03`, in minutes and seconds.

@@ -10,52 +10,77 @@ use anyhow::{Context, bail, ensure};
 use hyper::Uri;
 use serde_json::Value;
 
-use super::process::Process;
+use crate::process::Process;
 
 /// Where the backend takes its database from; a password does not show in the list of processes so.
 const DATABASE: &str = "VIGIE_BACKEND_DATABASE";
 
 /// How it is started.
 #[derive(Debug, Clone)]
-pub(super) struct Setup {
-    pub(super) program: PathBuf,
+pub(crate) struct Setup {
+    pub(crate) program: PathBuf,
     /// PostgreSQL in place of SQLite.
-    pub(super) database: Option<String>,
+    pub(crate) database: Option<String>,
     /// A shared library that is loaded before all others.
-    pub(super) preload: Option<PathBuf>,
+    pub(crate) preload: Option<PathBuf>,
+    /// What else it finds in its environment.
+    pub(crate) environment: Option<(&'static str, String)>,
     /// Everything that it keeps.
-    pub(super) data: PathBuf,
+    pub(crate) data: PathBuf,
+    /// Where it serves apps and admins; free ports where nothing is said.
+    pub(crate) listen: Option<[SocketAddr; 2]>,
+    /// So many requests in a transaction at most.
+    pub(crate) group_size: Option<u32>,
+    /// So many processes.
+    pub(crate) processes: Option<u16>,
+}
+
+impl Setup {
+    /// As it is without options.
+    pub(crate) fn new(program: PathBuf, data: PathBuf) -> Self {
+        Self { program, database: None, preload: None, environment: None, data, listen: None, group_size: None, processes: None }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        let [public, admin] =
+            self.listen.unwrap_or([SocketAddr::from(([127, 0, 0, 1], 0)); 2]).map(|address| address.to_string());
+        command.args(["--listen", &public, "--admin-listen", &admin, "--data"]).arg(&self.data);
+        command.env_remove(DATABASE).stdout(Stdio::piped());
+        if let Some(size) = self.group_size {
+            command.args(["--group-size", &size.to_string()]);
+        }
+        if let Some(processes) = self.processes {
+            command.args(["--processes", &processes.to_string()]);
+        }
+        if let Some(url) = &self.database {
+            command.env(DATABASE, url);
+        }
+        if let Some(library) = &self.preload {
+            command.env("LD_PRELOAD", library);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
 /// A running backend.
-pub(super) struct Backend {
-    pub(super) process: Process,
-    pub(super) public: SocketAddr,
-    pub(super) admin: SocketAddr,
-    pub(super) api_key: String,
-    pub(super) admin_token: String,
-    pub(super) health_authority_id: String,
+pub(crate) struct Backend {
+    pub(crate) process: Process,
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) api_key: String,
+    pub(crate) admin_token: String,
+    pub(crate) health_authority_id: String,
 }
 
 impl Backend {
-    /// Starts it, with so many requests in a transaction at most where that is said.
+    /// Starts it.
     ///
     /// # Errors
     /// Where it cannot be started, with its own words.
-    pub(super) fn start(setup: &Setup, group_size: Option<u32>) -> anyhow::Result<Self> {
-        let mut command = Command::new(&setup.program);
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]).arg(&setup.data);
-        command.env_remove(DATABASE).stdout(Stdio::piped());
-        if let Some(size) = group_size {
-            command.args(["--group-size", &size.to_string()]);
-        }
-        if let Some(url) = &setup.database {
-            command.env(DATABASE, url);
-        }
-        if let Some(library) = &setup.preload {
-            command.env("LD_PRELOAD", library);
-        }
-        let mut process = Process::start(&mut command, &setup.data.with_extension("log"))?;
+    pub(crate) fn start(setup: &Setup) -> anyhow::Result<Self> {
+        let mut process = Process::start(&mut setup.command(), &setup.data.with_extension("log"))?;
         let stdout = process.child.stdout.take().context("the backend's output cannot be read")?;
         let mut lines = BufReader::new(stdout).lines();
         let mut address = || lines.next().and_then(Result::ok).as_deref().and_then(served_at);
@@ -80,7 +105,7 @@ impl Backend {
     ///
     /// # Errors
     /// Where it ends in another way.
-    pub(super) fn end(mut self) -> anyhow::Result<()> {
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
         let status = self.process.end().context("the backend cannot be ended")?;
         ensure!(status.success(), "the backend did not end in order ({status}); its last words:\n{}", self.process.last_words());
         Ok(())
@@ -101,7 +126,7 @@ fn served_at(line: &str) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// Where it is not there, with the command that builds it.
-pub(super) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         ensure!(named.is_file(), "{} is no program; name the backend's with --backend", named.display());
         return Ok(named.to_owned());
@@ -118,7 +143,7 @@ pub(super) fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// A PostgreSQL of this machine: what is written into it in a test stays in it.
-pub(super) fn local_database(text: &str) -> Result<String, &'static str> {
+pub(crate) fn local_database(text: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "write it as postgres://user@127.0.0.1:port/name; load goes to no other machine";
     let url: Uri = text.parse().map_err(|_| EXPECTED)?;
     // Parameters could name another host.

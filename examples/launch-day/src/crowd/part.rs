@@ -1,0 +1,159 @@
+//! One process of the crowd: it reads its people from their file, waits for the word, plays them, and writes what became of them.
+//!
+//! ```text
+//! stdin    <- the moment at which the clock starts, in ms since 1970      stdout  -> "ready", then how many are done, now and again
+//! ```
+//!
+//! A process may hold 20,000 descriptors on many machines, so a large crowd is played by several. Where stdin ends, the one that started it is gone, and
+//! it ends, too.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use futures::future::join_all;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
+use vigie::time::{Clock, SystemClock, Timestamp};
+
+use super::forms;
+use super::person::{Course, Outcome, Target};
+
+/// Connections that are being opened at once before the clock starts: more are lost in the system's queue.
+const OPENING: usize = 128;
+
+/// How often it is told how many are done.
+const TELL: Duration = Duration::from_millis(250);
+
+/// Addresses that connections come from, where the system has them: one has 28,000 ports.
+const SOURCES: u32 = 16;
+
+/// Where everything that has to be known stands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PartArgs {
+    plan: PathBuf,
+}
+
+/// What is played.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) address: SocketAddr,
+    /// Of the sign-up, on that server.
+    pub(super) path: String,
+    pub(super) forms: PathBuf,
+    pub(super) outcomes: PathBuf,
+    /// Everybody comes within this time.
+    pub(super) window_ms: u64,
+    /// Everybody is connected before it begins.
+    pub(super) is_held: bool,
+    /// No attempt begins after this time.
+    pub(super) longest_ms: u64,
+    pub(super) seed: u64,
+}
+
+pub(crate) fn run(args: &PartArgs) -> anyhow::Result<ExitCode> {
+    let plan: Plan = serde_json::from_slice(&fs::read(&args.plan).context("the plan cannot be read")?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("there is no network")?;
+    let outcomes = LocalSet::new().block_on(&runtime, play(&plan))?;
+    write(&plan.outcomes, &outcomes)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What became of the people in a file, in its order.
+///
+/// # Errors
+/// Where there is no such file.
+pub(super) fn outcomes(path: &Path) -> anyhow::Result<Vec<Outcome>> {
+    let json = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_slice(&json).with_context(|| format!("{} is not what was written", path.display()))
+}
+
+fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    fs::write(path, serde_json::to_vec(outcomes)?).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
+    let people = forms::read(&plan.forms)?;
+    let mut rng = ChaCha20Rng::seed_from_u64(plan.seed);
+    let (starts, started) = watch::channel(None);
+    let opening = Rc::new(Semaphore::new(OPENING));
+    let (done, opened) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let count = people.len();
+    let playing: Vec<JoinHandle<_>> = (0..)
+        .zip(people)
+        .map(|(number, person): (u32, _)| {
+            let source = cfg!(target_os = "linux").then(|| Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8));
+            let target = Target { address: plan.address, source, path: plan.path.clone() };
+            let arrives = Duration::from_millis(plan.window_ms).mul_f64(rng.random());
+            let mut course = Course::new(person, target, ChaCha20Rng::from_rng(&mut rng));
+            let (opening, done, opened, mut started) =
+                (Rc::clone(&opening), Rc::clone(&done), Rc::clone(&opened), started.clone());
+            let (is_held, longest) = (plan.is_held, Duration::from_millis(plan.longest_ms));
+            let held_until = Duration::from_millis(plan.window_ms);
+            tokio::task::spawn_local(async move {
+                if is_held {
+                    let _turn = opening.acquire().await;
+                    course.connect().await;
+                }
+                opened.set(opened.get() + 1);
+                // Without a word nobody wants to know.
+                let Ok(Some((start, at))) = started.wait_for(Option::is_some).await.map(|word| *word) else { return None };
+                tokio::time::sleep_until(start + arrives).await;
+                let outcome = course.sign_up((start, at), arrives, longest).await;
+                done.set(done.get() + 1);
+                if is_held {
+                    tokio::time::sleep_until(start + held_until).await;
+                }
+                Some(outcome)
+            })
+        })
+        .collect();
+    while opened.get() < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let start_ms = word().await?;
+    let ahead = Timestamp::from_unix_ms(start_ms).since(SystemClock.now());
+    starts.send_replace(Some((Instant::now() + ahead, Timestamp::from_unix_ms(start_ms))));
+    let telling = tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(TELL).await;
+            tell(&done.get().to_string());
+        }
+    });
+    let outcomes = join_all(playing).await;
+    telling.abort();
+    outcomes.into_iter().map(|outcome| outcome.ok().flatten().context("somebody was lost in the crowd itself")).collect()
+}
+
+/// Says that everything is ready, and waits for the moment at which the clock starts. Ends the process where the one that started it goes away.
+async fn word() -> anyhow::Result<i64> {
+    let (sender, receiver) = oneshot::channel();
+    let mut sender = Some(sender);
+    // It waits for a line to the very end, so it is no task of the runtime, which would wait for it.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Some(sender) = sender.take() else { continue };
+            let _ = sender.send(line.ok().and_then(|line| line.trim().parse().ok()));
+        }
+        std::process::exit(i32::from(crate::FAILED));
+    });
+    tell("ready");
+    receiver.await.ok().flatten().context("there was no word to start")
+}
+
+fn tell(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // Who does not listen does not want to know.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}

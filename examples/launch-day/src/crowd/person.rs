@@ -1,0 +1,174 @@
+//! One person: a connection of their own, the same sealed bytes as often as it takes, and the library's own [`Pacer`] that says when.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use rand_chacha::ChaCha20Rng;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep_until, timeout};
+use vigie::courier::pacer::{Failure, Network, Pacer, RetryAfter, Work};
+use vigie::courier::waitlist::MAX_WAITLIST_ANSWER;
+use vigie::courier::wire::IDEMPOTENCY_KEY_HEADER;
+use vigie::time::Timestamp;
+
+use super::forms::Person;
+
+/// As long an attempt may take, with its connection: what the library gives one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a person signs up.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    /// Where the connection comes from, if that is said.
+    pub(super) source: Option<Ipv4Addr>,
+    pub(super) path: String,
+}
+
+/// What became of a person. Times are counted from the start of the clock, in microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    pub(super) arrived_us: u64,
+    /// Attempts without a receipt: when each ended, and with which status; 0 where there was no answer.
+    pub(super) failed: Vec<(u64, u16)>,
+    /// When there was an answer that should hold a receipt, with which status, and what it said.
+    pub(super) acknowledged: Option<(u64, u16, String)>,
+    /// When the pacer would have had the person come again, where nobody waits so long.
+    pub(super) due_us: Option<u64>,
+}
+
+/// The answer to an attempt.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    retry_after: Option<RetryAfter>,
+    pub(super) body: Bytes,
+}
+
+/// A connection to the waiting list, made where it is needed.
+pub(super) struct Link {
+    target: Target,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Link {
+    pub(super) fn new(target: Target) -> Self {
+        Self { target, sender: None }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.sender = None;
+    }
+
+    /// Nothing where there is no connection.
+    async fn connect(&mut self) -> Option<SendRequest<Full<Bytes>>> {
+        if let Some(mut sender) = self.sender.take()
+            && sender.ready().await.is_ok()
+        {
+            return Some(sender);
+        }
+        let stream = stream(&self.target).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+        // Its errors come out of the sender, too.
+        tokio::spawn(connection);
+        Some(sender)
+    }
+
+    /// Sends a sign-up. Nothing where there is no answer.
+    pub(super) async fn post(&mut self, person: &Person) -> Option<Answer> {
+        timeout(PATIENCE, self.exchange(person)).await.ok().flatten()
+    }
+
+    async fn exchange(&mut self, person: &Person) -> Option<Answer> {
+        let mut sender = self.connect().await?;
+        let request = Request::post(&self.target.path)
+            .header(header::HOST, self.target.address.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(IDEMPOTENCY_KEY_HEADER, person.operation.to_string())
+            .body(Full::from(person.body.clone()));
+        let response = sender.send_request(request.ok()?).await.ok()?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let body = Limited::new(response.into_body(), MAX_WAITLIST_ANSWER as usize).collect().await.ok()?.to_bytes();
+        self.sender = Some(sender);
+        Some(Answer { status, retry_after, body })
+    }
+}
+
+async fn stream(target: &Target) -> std::io::Result<TcpStream> {
+    let Some(source) = target.source.filter(|_| target.address.is_ipv4()) else {
+        return TcpStream::connect(target.address).await;
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((source, 0)))?;
+    socket.connect(target.address).await
+}
+
+/// In seconds, as the backend says it.
+fn retry_after(headers: &hyper::HeaderMap) -> Option<RetryAfter> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(RetryAfter::Delay(Duration::from_secs(seconds)))
+}
+
+/// A person who is to sign up.
+pub(super) struct Course {
+    person: Person,
+    link: Link,
+    pacer: Pacer,
+    rng: ChaCha20Rng,
+}
+
+impl Course {
+    pub(super) fn new(person: Person, target: Target, rng: ChaCha20Rng) -> Self {
+        Self { person, link: Link::new(target), pacer: Pacer::default(), rng }
+    }
+
+    /// Connects already, where that is possible.
+    pub(super) async fn connect(&mut self) {
+        self.link.sender = timeout(PATIENCE, self.link.connect()).await.ok().flatten();
+    }
+
+    /// Signs up. The clock started at `start`, which is this time; the person comes so long after it, and no attempt begins when it is over `longest`.
+    pub(super) async fn sign_up(&mut self, start: (Instant, Timestamp), arrived: Duration, longest: Duration) -> Outcome {
+        let us = |time: Duration| time.as_micros() as u64;
+        let mut outcome = Outcome { arrived_us: us(arrived), ..Outcome::default() };
+        let mut due = Pacer::first(Work::Person, start.1.after(arrived));
+        for attempt in 1.. {
+            due = match self.pacer.permit(Work::Person, Network::Free, Duration::ZERO, due, &mut self.rng) {
+                Ok(()) => due,
+                Err(later) => later,
+            };
+            let after = due.since(start.1);
+            if after > longest {
+                outcome.due_us = Some(us(after));
+                break;
+            }
+            sleep_until(start.0 + after).await;
+            let answer = self.link.post(&self.person).await;
+            let (now, at) = (start.1.after(start.0.elapsed()), us(start.0.elapsed()));
+            let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
+            let retry_after = match answer {
+                Some(Answer { status: StatusCode::OK | StatusCode::CREATED, body, .. }) => {
+                    self.pacer.answered(now);
+                    outcome.acknowledged = Some((at, status, String::from_utf8_lossy(&body).into_owned()));
+                    return outcome;
+                }
+                Some(answer) if answer.status.is_client_error() => {
+                    // Repeating it changes nothing.
+                    outcome.failed.push((at, status));
+                    return outcome;
+                }
+                answer => answer.and_then(|answer| answer.retry_after),
+            };
+            outcome.failed.push((at, status));
+            self.link.close();
+            due = self.pacer.failed(Work::Person, attempt, Failure::Server(retry_after), now, &mut self.rng);
+        }
+        outcome
+    }
+}

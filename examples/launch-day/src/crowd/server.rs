@@ -1,0 +1,161 @@
+//! The server of the crowd: a backend that is started, killed and started again, or one that runs already.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use vigie::courier::waitlist::{FormRules, ReceiptKey, SIGN_UP_PATH, SealingKey};
+use vigie::courier::{MAX_SERVERS_FILE, Servers, WaitlistServer};
+
+use super::person::Target;
+use crate::backend::{Backend, Setup};
+use crate::process::Spent;
+
+/// A backend of our own.
+pub(super) struct Own {
+    setup: Setup,
+    backend: Backend,
+    /// What it had spent before the clock started.
+    before: Duration,
+    /// What those that were killed have spent.
+    killed: Spent,
+    /// How long it took until it served again, after each kill, in seconds.
+    pub(super) ready_s: Vec<f64>,
+}
+
+impl Own {
+    /// # Errors
+    /// Where it cannot be started.
+    pub(super) fn start(setup: Setup) -> anyhow::Result<Self> {
+        let backend = Backend::start(&setup)?;
+        let listen = Some([backend.public, backend.admin]);
+        Ok(Self {
+            setup: Setup { listen, ..setup },
+            backend,
+            before: Duration::ZERO,
+            killed: Spent::default(),
+            ready_s: Vec::new(),
+        })
+    }
+
+    /// From here on what it spends is counted.
+    pub(super) fn clock_starts(&mut self) {
+        self.before = self.backend.process.spent().unwrap_or_default().processor;
+    }
+
+    /// Kills it, and starts it again at once: the same folder, the same addresses.
+    ///
+    /// # Errors
+    /// Where it does not start again.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        let spent = self.backend.process.spent().unwrap_or_default();
+        self.killed.processor += spent.processor;
+        self.killed.peak_kib = self.killed.peak_kib.max(spent.peak_kib);
+        let killed = Instant::now();
+        self.backend.process.kill().context("the backend cannot be killed")?;
+        self.backend = Backend::start(&self.setup).context("after a kill")?;
+        self.ready_s.push(killed.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// What the clock has cost so far, as far as the system says it.
+    pub(super) fn spent(&self) -> Option<Spent> {
+        let spent = self.backend.process.spent()?;
+        let processor = (spent.processor + self.killed.processor).saturating_sub(self.before);
+        Some(Spent { processor, peak_kib: spent.peak_kib.max(self.killed.peak_kib) })
+    }
+
+    /// Ends it, in order.
+    ///
+    /// # Errors
+    /// Where it ends in another way.
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        self.backend.end()
+    }
+
+    pub(super) fn client_json(&self) -> PathBuf {
+        self.setup.data.join("client.json")
+    }
+}
+
+/// What a person needs to know of a waiting list.
+pub(super) struct List {
+    pub(super) target: Target,
+    pub(super) sealing: SealingKey,
+    pub(super) receipts: Vec<ReceiptKey>,
+    pub(super) rules: FormRules,
+}
+
+impl List {
+    /// From a `client.json`, in a file or at the address of a backend.
+    ///
+    /// # Errors
+    /// Where there is none, or its waiting list is on another machine.
+    pub(super) async fn find(named: &str) -> anyhow::Result<Self> {
+        let json = if named.contains("://") { fetch(named).await? } else { read(Path::new(named))? };
+        let servers = Servers::from_json(&json).with_context(|| format!("{named} is no client.json of a backend"))?;
+        let list = servers.waitlist.with_context(|| format!("{named} knows no waiting list; is the backend an older one?"))?;
+        Self::new(&list)
+    }
+
+    fn new(list: &WaitlistServer) -> anyhow::Result<Self> {
+        let url: Uri = list.url.parse().context("the waiting list has no address")?;
+        let path = format!("{}{SIGN_UP_PATH}", url.path().trim_end_matches('/'));
+        let receipts = list.receipt_keys().context("the waiting list")?.into_iter().map(|(_, key)| key).collect();
+        let target = Target { address: address(&url)?, source: None, path };
+        Ok(Self { target, sealing: list.sealing_key().context("the waiting list")?, receipts, rules: list.form })
+    }
+}
+
+/// Load is for this machine alone.
+fn address(url: &Uri) -> anyhow::Result<std::net::SocketAddr> {
+    const EXPECTED: &str = "name a server as http://127.0.0.1:PORT; load goes to no other machine, and without TLS";
+    ensure!(url.scheme_str() == Some("http"), "{EXPECTED}");
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    let ip: std::net::IpAddr = host.parse().context(EXPECTED)?;
+    ensure!(ip.is_loopback(), "{EXPECTED}");
+    Ok((ip, url.port_u16().unwrap_or(80)).into())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path)
+        .with_context(|| format!("{} cannot be read; name a client.json, or a server as http://...", path.display()))
+}
+
+async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
+    let url: Uri = format!("{}/client.json", url.trim_end_matches('/')).parse().context("this is no address of a server")?;
+    let address = address(&url)?;
+    let no_answer = || format!("{address} does not answer; is the backend running?");
+    let stream = TcpStream::connect(address).await.with_context(no_answer)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(no_answer)?;
+    tokio::spawn(connection);
+    let request = Request::get(url.path()).header(header::HOST, address.to_string()).body(Empty::<bytes::Bytes>::new())?;
+    let response = sender.send_request(request).await.with_context(no_answer)?;
+    if !response.status().is_success() {
+        bail!("{address} has no client.json ({}); is it a backend?", response.status());
+    }
+    let body = Limited::new(response.into_body(), MAX_SERVERS_FILE).collect().await;
+    Ok(body.map_err(|_| anyhow::anyhow!("the client.json broke off or is too long"))?.to_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_goes_to_no_other_machine() {
+        for (url, expected) in
+            [("http://127.0.0.1:8080/x", "127.0.0.1:8080"), ("http://localhost", "127.0.0.1:80"), ("http://[::1]:9", "[::1]:9")]
+        {
+            assert_eq!(address(&url.parse().unwrap()).unwrap().to_string(), expected);
+        }
+        for url in ["http://192.0.2.1", "https://127.0.0.1", "http://example.org", "/x"] {
+            assert!(address(&url.parse().unwrap()).unwrap_err().to_string().contains("no other machine"), "{url}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `launch-day` itself: a small crowd, a real backend, a kill, and a proof that notices what is wrong.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows them in tests, and does not see that helpers of an integration test are tests"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+use rusqlite::Connection;
+use serde_json::Value;
+
+/// Whether there is a backend; says so where there is none.
+fn has_backend() -> bool {
+    let backend = cargo_bin("launch-day").with_file_name(format!("vigie-backend{}", std::env::consts::EXE_SUFFIX));
+    if !backend.is_file() {
+        eprintln!("skipped: vigie-backend is not built (cargo build -p vigie-backend)");
+    }
+    backend.is_file()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new(cargo_bin("launch-day"));
+    let output = command.args(arguments).env("TMPDIR", temporary.path()).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "nothing is left");
+    output
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Runs it, and gives its exit code and what it found.
+fn found(arguments: &[&str]) -> (Option<i32>, Value) {
+    let ran = run(arguments);
+    let found = serde_json::from_slice(&ran.stdout);
+    (ran.status.code(), found.unwrap_or_else(|_| panic!("{}", text(ran.stderr))))
+}
+
+/// The counts that must be 0.
+fn wrongs(found: &Value) -> [u64; 5] {
+    ["lost", "half", "changed_receipts", "places_twice", "out_of_order"].map(|member| found[member].as_u64().unwrap())
+}
+
+/// A crowd of 40 in a new folder, all of them acknowledged.
+fn kept(folder: &Path) -> String {
+    let kept = folder.join("crowd").to_str().unwrap().to_owned();
+    let (code, found) = found(&["--people", "40", "--in", "100ms", "--keep", &kept, "--json"]);
+    assert_eq!((code, found["acknowledged"].as_u64(), wrongs(&found)), (Some(0), Some(40), [0; 5]), "{found}");
+    kept
+}
+
+/// Breaks the database of such a crowd, and proves it again.
+fn broken(statements: &str) -> (Option<i32>, [u64; 5], Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = kept(folder.path());
+    let database = Connection::open(Path::new(&kept).join("backend/backend.sqlite")).unwrap();
+    database.execute_batch(statements).unwrap();
+    drop(database);
+    let (code, found) = found(&["prove", &kept, "--json"]);
+    (code, wrongs(&found), found)
+}
+
+#[test]
+fn after_a_kill_nothing_is_lost_half_changed_or_given_twice() {
+    if !has_backend() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("minute.svg");
+    // Who fails twice comes again after ten minutes: nobody waits for them here.
+    let arguments = ["--people", "500", "--in", "1s", "--kill-at", "0.5", "--procs", "2", "--longest", "40s", "--json", "--plot"];
+    let (code, found) = found(&[&arguments[..], &[plot.to_str().unwrap()]].concat());
+    assert_eq!((code, wrongs(&found)), (Some(0), [0; 5]), "{found}");
+    let count = |member: &str| found[member].as_u64().unwrap();
+    assert_eq!(count("acknowledged") + count("gave_up"), 500, "{found}");
+    assert_eq!(count("asked_again"), count("acknowledged"));
+    // Who was committed and killed before the answer, and never came again, is in the database alone.
+    assert!((count("acknowledged")..=500).contains(&count("sign_ups")), "{found}");
+    assert!(count("acknowledged") > 400, "{found}");
+    assert_eq!(found["ready_s"].as_array().unwrap().len(), 1);
+    assert!(found["statuses"].as_object().unwrap().keys().all(|status| ["200", "201", "503", "none"].contains(&&**status)));
+    assert!(found["first_ack_s"].as_f64().unwrap() <= found["last_ack_s"].as_f64().unwrap());
+    if cfg!(target_os = "linux") {
+        assert!(found["server_rss_mib"].as_f64().unwrap() > 1.0 && found["server_cpu_s"].as_f64().unwrap() > 0.0);
+    }
+    let plot = fs::read_to_string(plot).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("got a receipt") && plot.len() < 100_000);
+}
+
+#[test]
+fn those_who_are_all_connected_before_are_all_answered() {
+    if !has_backend() {
+        return;
+    }
+    let (code, found) = found(&["--people", "300", "--in", "hold", "--json"]);
+    assert_eq!((code, found["acknowledged"].as_u64(), found["gave_up"].as_u64()), (Some(0), Some(300), Some(0)), "{found}");
+    assert_eq!(found["statuses"], serde_json::json!({"201": 300}));
+}
+
+#[test]
+fn the_straightforward_handler_is_there_to_compare_with() {
+    if !has_backend() {
+        return;
+    }
+    let ran = run(&["--people", "20", "--straightforward"]);
+    let told = text(ran.stdout);
+    assert_eq!(ran.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("one request a transaction") && told.ends_with("nothing was lost, half, changed or given twice.\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_kept_crowd_is_proved_again_and_a_deleted_sign_up_is_lost() {
+    if !has_backend() {
+        return;
+    }
+    let (code, wrongs, found) = broken("");
+    assert_eq!((code, wrongs), (Some(0), [0; 5]), "{found}");
+    // Asked again, the server takes it in anew: another place, so another receipt. Its task is left.
+    let (code, wrongs, found) = broken("DELETE FROM sign_up WHERE place = 7");
+    assert_eq!((code, wrongs), (Some(1), [1, 1, 1, 0, 0]), "{found}");
+    let (code, wrongs, found) = broken("DELETE FROM sign_up WHERE place = 7; DELETE FROM task WHERE place = 7");
+    assert_eq!((code, wrongs), (Some(1), [1, 0, 1, 0, 0]), "{found}");
+}
+
+#[test]
+fn a_deleted_task_is_half_a_registration() {
+    if !has_backend() {
+        return;
+    }
+    let (code, wrongs, found) = broken("DELETE FROM task WHERE place IN (3, 4)");
+    assert_eq!((code, wrongs), (Some(1), [0, 2, 0, 0, 0]), "{found}");
+}
+
+#[test]
+fn another_place_is_a_changed_receipt() {
+    if !has_backend() {
+        return;
+    }
+    let move_one = "UPDATE sign_up SET place = 1000 WHERE place = 5; UPDATE task SET place = 1000 WHERE place = 5";
+    let (code, wrongs, found) = broken(move_one);
+    assert_eq!((code, wrongs), (Some(1), [0, 0, 1, 0, 0]), "{found}");
+}
+
+#[test]
+fn a_place_that_two_have_is_noticed_and_so_is_one_out_of_order() {
+    if !has_backend() {
+        return;
+    }
+    // Without the key that forbids it.
+    let double = "CREATE TABLE other AS SELECT * FROM sign_up; DROP TABLE sign_up; ALTER TABLE other RENAME TO sign_up;
+        UPDATE sign_up SET place = 8 WHERE place = 9; UPDATE task SET place = 8 WHERE place = 9";
+    let (code, wrongs, found) = broken(double);
+    assert_eq!((code, wrongs), (Some(1), [0, 0, 1, 1, 0]), "{found}");
+    let (code, wrongs, found) = broken("UPDATE sign_up SET received_s = received_s - 100 WHERE place = 20");
+    assert_eq!((code, wrongs), (Some(1), [0, 0, 1, 0, 1]), "{found}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_the_next_step() {
+    let refused = |arguments: &[&str]| {
+        let ran = run(arguments);
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}");
+        text(ran.stderr)
+    };
+    assert!(refused(&["--people", "25000", "--procs", "1"]).contains("let more play them with --procs"));
+    assert!(refused(&["--in", "soon"]).contains("write it as 1s or 60s"));
+    assert!(refused(&["--server", "http://192.0.2.1:1"]).contains("load goes to no other machine"));
+    assert!(refused(&["--server", "http://127.0.0.1:1"]).contains("is the backend running?"));
+    assert!(refused(&["--server", "/no/such/client.json"]).contains("cannot be read"));
+    assert!(refused(&["--server", "http://127.0.0.1:1", "--kill-at", "1"]).contains("cannot be used with"));
+    assert!(refused(&["prove", "/"]).contains("is no folder of a crowd"));
+    assert!(refused(&["--people", "1", "pacing"]).contains("cannot be used with"));
+}
+
+#[test]
+fn a_launch_is_told_hour_by_hour_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("launch.svg");
+    let ran = run(&["curve", "--phones", "20000", "--plot", plot.to_str().unwrap()]);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(ran.stderr));
+    let told = text(ran.stdout);
+    assert!(
+        told.contains("309652 : 659916 : 413991") && told.lines().filter(|line| line.starts_with("   ")).count() >= 72,
+        "{told}"
+    );
+    assert!(fs::read_to_string(plot).unwrap().contains("<polyline"));
+    let ran = run(&["curve", "--installs", "0,0"]);
+    assert!(ran.status.code() == Some(2) && text(ran.stderr).contains("such as 300000,650000,400000"));
+}
