@@ -367,7 +367,7 @@ function recover() {
   if (code === null) return element("recovery-code").focus();
   element("recovery-code").value = "";
   const known = signUps.find((signUp) => signUp.code === code);
-  return look(known ?? { code });
+  return known?.pending ? resume(known) : look(known ?? { code });
 }
 
 async function start() {
