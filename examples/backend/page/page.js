@@ -89,12 +89,20 @@ function typed() {
   };
 }
 
+// Only a mistake that is shown describes its field: what is hidden would be read out, too.
+function mark(field, isWrong) {
+  const [input, mistake] = [element(field), element(`${field}-error`)];
+  const described = [element(`${field}-hint`)?.id, isWrong && mistake.id].filter(Boolean).join(" ");
+  mistake.hidden = !isWrong;
+  input.toggleAttribute("aria-describedby", described !== "");
+  if (described) input.setAttribute("aria-describedby", described);
+  input.setAttribute("aria-invalid", String(isWrong));
+}
+
 function showMistakes(fields) {
   for (const mistake of document.querySelectorAll("#form .mistake")) {
     const field = mistake.id.replace("-error", "");
-    mistake.hidden = !fields.includes(field);
-    element(field).toggleAttribute("aria-invalid", false);
-    if (fields.includes(field)) element(field).setAttribute("aria-invalid", "true");
+    mark(field, fields.includes(field));
   }
   const links = fields.map((field) => {
     const [item, link] = [document.createElement("li"), document.createElement("a")];
@@ -188,7 +196,7 @@ async function post(kind, body, id) {
 
 // Sends the same bytes until they are answered, also when the page was loaded again.
 async function deliver(signUp, form) {
-  if (current === signUp) show("none");
+  if (current === signUp) show("none", "title");
   if (underWay.has(signUp)) return;
   underWay.add(signUp);
   for (let attempt = 0; signUp.pending && signUps.includes(signUp); attempt++) {
@@ -355,12 +363,11 @@ async function forget() {
 
 function recover() {
   const code = sealing.readCode(element("recovery-code").value);
-  element("recovery-code-error").hidden = code !== null;
-  element("recovery-code").setAttribute("aria-invalid", String(code === null));
+  mark("recovery-code", code === null);
   if (code === null) return element("recovery-code").focus();
   element("recovery-code").value = "";
   const known = signUps.find((signUp) => signUp.code === code);
-  return look(known ?? { code });
+  return known?.pending ? resume(known) : look(known ?? { code });
 }
 
 async function start() {

@@ -93,7 +93,7 @@ async fn conflicts(app: &App) -> Result<u64, GroupError> {
     if let Some((_, count)) = last.filter(|(counted, _)| counted.elapsed() < COUNT_CONFLICTS) {
         return Ok(count);
     }
-    let count = app.publisher.group.run(rules::count_conflicts).await?;
+    let count = app.publisher.group.run(rules::count_conflicts).await?.unsigned_abs();
     *app.conflicts.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
     Ok(count)
 }

@@ -67,6 +67,7 @@ async fn what_is_sent_again_without_a_browser_is_known_and_answers_are_kept_by_n
     let desk = Desk::open().await;
     sealed_on_arrival::repeats_at_the_same_time_are_one_sign_up(&desk).await;
     sealed_on_arrival::a_correction_that_is_repeated_is_one(&desk).await;
+    sealed_on_arrival::where_the_database_fails_the_form_and_its_code_stay(&desk).await;
     sealed_on_arrival::what_is_the_same_for_everybody_is_cacheable_and_nothing_else(&desk).await;
     desk.close().await;
 }

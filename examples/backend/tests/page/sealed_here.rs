@@ -49,6 +49,16 @@ async fn to_code_of_wrong_number(browser: &Browser) {
     browser.submit().await;
     browser.seen("national_number-error").await;
     assert!(!browser.is_seen("contact-error").await && !browser.is_seen("code").await);
+    described(browser).await;
+}
+
+/// What a screen reader adds to a field: the hint, and the mistake where there is one.
+pub(crate) async fn described(browser: &Browser) {
+    for (field, by) in [("national_number", "national_number-hint national_number-error"), ("contact", "contact-hint")] {
+        let field = browser.seen(field).await;
+        assert_eq!(field.attr("aria-describedby").await.unwrap().as_deref(), Some(by));
+    }
+    assert!(browser.seen("consent").await.attr("aria-describedby").await.unwrap().is_none());
 }
 
 pub(crate) async fn a_double_click_a_reload_and_back_are_one_sign_up(browser: &Browser, desk: &Desk) {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -31,6 +33,7 @@ pub(crate) async fn the_page_leads_to_the_form_and_mistakes_are_named(browser: &
     browser.submit().await;
     browser.seen("national_number-error").await;
     assert!(!browser.is_seen("contact-error").await);
+    crate::sealed_here::described(browser).await;
     assert_eq!(browser.text("code").await, code, "the code that may be written down already stays");
     assert_eq!(browser.seen("contact").await.value().await.unwrap().unwrap(), ADA.contact, "nothing is typed twice");
     assert_eq!(desk.sign_ups(), 0);
@@ -173,6 +176,21 @@ pub(crate) async fn a_correction_that_is_repeated_is_one(desk: &Desk) {
     assert_eq!(post(desk, &own, &fields(&BOB, ("correction", id))).await.status(), 422);
     assert_eq!(post(desk, "", &fields(&BOB, ("correction", id))).await.status(), 404, "who has no cookie corrects nothing");
     assert_eq!(desk.opened(1), MOVED.form(Language::English));
+}
+
+pub(crate) async fn where_the_database_fails_the_form_and_its_code_stay(desk: &Desk) {
+    let name = |from, to| desk.run(&format!("ALTER TABLE {from} RENAME TO {to}"));
+    let code = RecoveryCode::generate(&mut ChaCha20Rng::seed_from_u64(1)).grouped();
+    let bob = fields(&BOB, ("code", &code));
+    let sign_ups = desk.sign_ups();
+    name("task", "elsewhere");
+    let failed = post(desk, "", &bob).await;
+    assert_eq!(failed.status(), 500);
+    assert!(failed.headers().contains_key("retry-after") && !failed.headers().contains_key(SET_COOKIE));
+    let page = failed.text().await.unwrap();
+    assert!(page.contains(&format!("name=\"code\" value=\"{code}\"")) && page.contains(BOB.name), "{page}");
+    name("elsewhere", "task");
+    assert_eq!((post(desk, "", &bob).await.status().as_u16(), desk.sign_ups()), (303, sign_ups + 1));
 }
 
 pub(crate) async fn what_is_the_same_for_everybody_is_cacheable_and_nothing_else(desk: &Desk) {
