@@ -46,6 +46,7 @@ impl From<GroupError> for Failure {
             GroupError::Refused(Refusal::OperationReused) => {
                 Self(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OperationReused, text)
             }
+            GroupError::Refused(Refusal::UnknownKey) => Self(StatusCode::CONFLICT, ErrorCode::UnknownKey, text),
             GroupError::Refused(Refusal::UnknownOperation) => Self(StatusCode::NOT_FOUND, ErrorCode::UnknownOperation, text),
             GroupError::Refused(_) => Self(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, text),
         }
@@ -119,19 +120,16 @@ fn operation(headers: &HeaderMap) -> Result<OperationId, Failure> {
     id.ok_or_else(|| Failure::bad("the header Idempotency-Key has 32 hexadecimal digits"))
 }
 
-fn check(keys: &WaitlistKeys, form: &SealedForm) -> Result<(), Failure> {
-    if !form.is_well_formed() {
-        return Err(Failure::bad("the sealed form has another length than every sealed form has"));
+fn check(form: &SealedForm) -> Result<(), Failure> {
+    if form.is_well_formed() {
+        Ok(())
+    } else {
+        Err(Failure::bad("the sealed form has another length than every sealed form has"))
     }
-    if keys.takes(form) {
-        return Ok(());
-    }
-    let text = "the form is sealed to a key that is not taken; the present one is in client.json";
-    Err(Failure(StatusCode::CONFLICT, ErrorCode::UnknownKey, text.into()))
 }
 
 async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> Result<Response, Failure> {
-    check(&app.waitlist, &request.form)?;
+    check(&request.form)?;
     let sign_up = SignUp {
         operation: operation(&headers)?,
         form: request.form,
@@ -139,7 +137,12 @@ async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> R
         repeat_hash: None,
         received_at: app.clock().now(),
     };
-    let received = app.publisher.group.receive(sign_up, app.waitlist.signer().id().into()).await?;
+    let group = &app.publisher.group;
+    let received = if app.waitlist.takes(&sign_up.form) {
+        group.receive(sign_up, app.waitlist.signer().id().into()).await?
+    } else {
+        group.run(move |transaction| rules::repeated(transaction, &sign_up)).await?
+    };
     answer(&app, &received)
 }
 
@@ -149,9 +152,14 @@ fn answer(app: &App, received: &Received) -> Result<Response, Failure> {
 }
 
 async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> Result<Response, Failure> {
-    check(&app.waitlist, &request.form)?;
-    let correction =
-        Correction { operation: operation(&headers)?, sign_up: request.operation_id, secret: request.secret, form: request.form };
+    check(&request.form)?;
+    let correction = Correction {
+        operation: operation(&headers)?,
+        sign_up: request.operation_id,
+        secret: request.secret,
+        has_known_key: app.waitlist.takes(&request.form),
+        form: request.form,
+    };
     let receipt_key = app.waitlist.signer().id().to_owned();
     let received = in_group!(app, |transaction, context| rules::correct(transaction, &correction, &receipt_key, context))?;
     answer(&app, &received)

@@ -36,7 +36,7 @@ pub use operations::{Operations, operations};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;
-pub use waitlist::{Correction, Received, SignUp, Standing, correct, receive, status, withdraw};
+pub use waitlist::{Correction, Received, SignUp, Standing, correct, receive, repeated, status, withdraw};
 
 /// What an authority can set.
 #[derive(Debug, Clone)]
@@ -147,6 +147,9 @@ pub enum Refusal {
     /// An operation id was used for something else.
     #[error("this operation id was used for something else; nothing was stored")]
     OperationReused,
+    /// Sealed to a key that is not taken.
+    #[error("the form is sealed to a key that is not taken; the present one is in client.json")]
+    UnknownKey,
     /// No such sign-up, or another's.
     #[error("there is no such sign-up")]
     UnknownOperation,
@@ -176,6 +179,7 @@ impl Refusal {
             Self::InvalidRevisionToken => "invalid_revision_token",
             Self::KeyAlreadyRevised => "key_already_revised",
             Self::OperationReused => "operation_reused",
+            Self::UnknownKey => "unknown_key",
             Self::UnknownOperation => "unknown_operation",
             Self::InvalidTransition => "invalid_report_type_transition",
         }
@@ -188,6 +192,7 @@ impl Refusal {
             Self::QuotaExceeded => 429,
             Self::OperationReused => 422,
             Self::UnknownOperation => 404,
+            Self::UnknownKey => 409,
             Self::UnknownHealthAuthority | Self::CertificateInvalid => 401,
             _ => 400,
         }

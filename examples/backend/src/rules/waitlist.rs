@@ -71,6 +71,8 @@ pub struct Correction {
     pub secret: Secret,
     /// The form.
     pub form: SealedForm,
+    /// Whether its key is taken; its repeat is answered even where it is not any more.
+    pub has_known_key: bool,
 }
 
 /// Takes sign-ups in, in their order; an answer for each. `receipt_key` signs the receipts of those that are new.
@@ -126,6 +128,30 @@ pub fn receive(
         transaction.execute("UPDATE setting SET number = $1 WHERE name = $2", &[last.into(), LAST_PLACE.into()])?;
     }
     Ok(answers)
+}
+
+/// What a sign-up got that is sealed to a key that is not taken any more: it may have come before the key went.
+///
+/// # Errors
+/// [`Refusal::UnknownKey`] where it has not, and [`Refusal::OperationReused`].
+pub fn repeated(transaction: &mut dyn Transaction, sign_up: &SignUp) -> Result<Received, RuleError> {
+    let rows = transaction.query(&format!("{SELECT} WHERE operation_id = $1"), &[sign_up.operation.0.into()])?;
+    let (received, repeat_hash) = kept(rows.first().ok_or(Refusal::UnknownKey)?)?;
+    Ok(known_before(sign_up, sign_up.form.hash(sign_up.operation, &sign_up.secret_hash), &received, repeat_hash)?)
+}
+
+/// The first answer to an operation, where this is its repeat.
+fn known_before(
+    sign_up: &SignUp,
+    form_hash: [u8; 32],
+    first: &Received,
+    repeat_hash: Option<[u8; 32]>,
+) -> Result<Received, Refusal> {
+    let is_same = match sign_up.repeat_hash {
+        Some(_) => sign_up.repeat_hash == repeat_hash,
+        None => first.form_hash == form_hash,
+    };
+    if is_same { Ok(Received { is_new: false, ..first.clone() }) } else { Err(Refusal::OperationReused) }
 }
 
 /// The last place that was given.
@@ -211,7 +237,7 @@ pub fn status(
 /// Puts another form in the place of the present one; it is opened and confirmed like the first.
 ///
 /// # Errors
-/// [`Refusal::UnknownOperation`] for everybody but the owner, and after a withdrawal; [`Refusal::OperationReused`].
+/// [`Refusal::UnknownOperation`] for everybody but the owner, and after a withdrawal; [`Refusal::OperationReused`], [`Refusal::UnknownKey`].
 pub fn correct(
     transaction: &mut dyn Transaction,
     correction: &Correction,
@@ -231,6 +257,9 @@ pub fn correct(
     }
     if standing.state == State::Withdrawn {
         return Err(Refusal::UnknownOperation.into());
+    }
+    if !correction.has_known_key {
+        return Err(Refusal::UnknownKey.into());
     }
     let is_sign_up =
         !transaction.query("SELECT place FROM sign_up WHERE operation_id = $1", &[correction.operation.0.into()])?.is_empty();
@@ -469,6 +498,16 @@ mod tests {
     }
 
     #[test]
+    fn a_repeat_is_known_also_when_its_key_has_gone() {
+        let mut desk = Desk::new();
+        let first = desk.receive(&[sign_up(1, 1)]);
+        let mut again = |sign_up: SignUp| desk.ask(|transaction, _| repeated(transaction, &sign_up));
+        assert_eq!(again(sign_up(1, 1)), Ok(Received { is_new: false, ..first[0].clone().unwrap() }));
+        assert_eq!(again(sign_up(1, 2)), Err(Refusal::OperationReused));
+        assert_eq!(again(sign_up(2, 1)), Err(Refusal::UnknownKey));
+    }
+
+    #[test]
     fn a_form_that_the_server_sealed_is_known_by_what_it_says() {
         let mut desk = Desk::new();
         let sealed_here = |byte, says| SignUp { repeat_hash: Some([says; 32]), ..sign_up(1, byte) };
@@ -500,12 +539,15 @@ mod tests {
             sign_up: operation(2),
             secret: secret(7),
             form: form(byte),
+            has_known_key: true,
         };
         let mut send = |correction: Correction| desk.ask(|transaction, context| correct(transaction, &correction, "v1", context));
         let corrected = send(put(20, 9)).unwrap();
         assert_eq!((corrected.place, corrected.is_new), (2, true));
         assert_eq!(send(put(20, 9)), Ok(Received { is_new: false, ..corrected.clone() }));
         assert_eq!(send(put(20, 8)), Err(Refusal::OperationReused));
+        assert!(send(Correction { has_known_key: false, ..put(20, 9) }).is_ok(), "its key went after it came");
+        assert_eq!(send(Correction { has_known_key: false, ..put(22, 9) }), Err(Refusal::UnknownKey));
         assert_eq!(send(put(1, 9)), Err(Refusal::OperationReused), "the id of a sign-up");
         assert_eq!(send(Correction { secret: secret(8), ..put(21, 9) }), Err(Refusal::UnknownOperation));
         assert_eq!(desk.count("task WHERE done_at IS NULL"), 3);

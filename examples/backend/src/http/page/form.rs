@@ -154,7 +154,7 @@ async fn sign_up(app: &App, own: &Own, form: &Form) -> Result<Received, GroupErr
 async fn correct(app: &App, own: &Own, operation: OperationId, form: &Form) -> Result<Received, GroupError> {
     let mut rng = ChaCha20Rng::from_seed(repeat_hash(app, own, operation, form));
     let form = sealed(app, form, operation, &mut rng)?;
-    let correction = Correction { operation, sign_up: own.operation, secret: own.secret.clone(), form };
+    let correction = Correction { operation, sign_up: own.operation, secret: own.secret.clone(), form, has_known_key: true };
     let receipt_key = app.waitlist.signer().id().to_owned();
     in_group!(app, |transaction, context| rules::correct(transaction, &correction, &receipt_key, context))
 }

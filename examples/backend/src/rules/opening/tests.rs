@@ -71,7 +71,7 @@ impl List {
     fn correct(&mut self, sign_up: OperationId, form: &Form) {
         let operation = self.new_operation();
         let form = self.keys.sealing().seal(form, operation, &mut self.rng).unwrap();
-        let correction = Correction { operation, sign_up, secret: Secret([7; 32]), form };
+        let correction = Correction { operation, sign_up, secret: Secret([7; 32]), form, has_known_key: true };
         let (secrets, policy) = (&self.secrets, &Policy::default());
         let rng = &mut self.rng;
         let done = self

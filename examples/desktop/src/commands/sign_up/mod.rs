@@ -191,7 +191,7 @@ pub(crate) fn run(args: SignUpArgs, out: &Output) -> anyhow::Result<ExitCode> {
 
 fn sign_up(args: &NewArgs, out: &Output) -> anyhow::Result<ExitCode> {
     // Before anything is opened, kept or sent.
-    let (servers, rules) = with_waitlist(&args.servers)?;
+    let (servers, rules) = with_waitlist(&args.servers, &store::path(args.place.store.as_deref())?)?;
     let form = args.fill(&rules, out)?;
     let code = RecoveryCode::generate(&mut store::random_source()?);
     show_code(&code, args, out)?;
@@ -212,7 +212,7 @@ fn recover(args: &RecoverArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let code = RecoveryCode::parse(&typed)
         .context("this is not a recovery code")
         .advise("type it as it was written down; nothing was opened or sent")?;
-    let (servers, _) = with_waitlist(&args.servers)?;
+    let (servers, _) = with_waitlist(&args.servers, &store::path(args.place.store.as_deref())?)?;
     let path = store::path_to_make(args.place.store.as_deref())?;
     let tracer = open(servers, &path)?;
     let ending = Ending::listen()?;
@@ -221,8 +221,8 @@ fn recover(args: &RecoverArgs, out: &Output) -> anyhow::Result<ExitCode> {
 }
 
 fn correct(args: &CorrectArgs, out: &Output) -> anyhow::Result<ExitCode> {
-    let (servers, rules) = with_waitlist(&args.new.servers)?;
     let path = existing(&args.new.place)?;
+    let (servers, rules) = with_waitlist(&args.new.servers, &path)?;
     let form = args.new.fill(&rules, out)?;
     let tracer = open(servers, &path)?;
     let ending = Ending::listen()?;
@@ -233,8 +233,9 @@ fn correct(args: &CorrectArgs, out: &Output) -> anyhow::Result<ExitCode> {
 }
 
 fn withdraw(args: &WithdrawArgs, out: &Output) -> anyhow::Result<ExitCode> {
-    let (servers, _) = with_waitlist(&args.servers)?;
-    let tracer = open(servers, &existing(&args.place)?)?;
+    let path = existing(&args.place)?;
+    let (servers, _) = with_waitlist(&args.servers, &path)?;
+    let tracer = open(servers, &path)?;
     let ending = Ending::listen()?;
     let id = numbered(&tracer.sign_ups().context("the sign-ups cannot be read")?, args.number)?;
     tracer.withdraw_sign_up(id).context("nothing was withdrawn")?;
@@ -244,7 +245,7 @@ fn withdraw(args: &WithdrawArgs, out: &Output) -> anyhow::Result<ExitCode> {
 fn list(args: &ListArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let path = existing(&args.place)?;
     let sign_ups = if args.servers.server.is_some() {
-        let tracer = open(with_waitlist(&args.servers)?.0, &path)?;
+        let tracer = open(with_waitlist(&args.servers, &path)?.0, &path)?;
         let ending = Ending::listen()?;
         for sign_up in tracer.sign_ups().context("the sign-ups cannot be read")? {
             tracer.ask_sign_up(sign_up.id).context("nothing was asked")?;
@@ -331,8 +332,8 @@ fn show_code(code: &RecoveryCode, args: &NewArgs, out: &Output) -> anyhow::Resul
 }
 
 /// The servers that were named, and what their waiting list asks for.
-fn with_waitlist(servers: &ServerArgs) -> anyhow::Result<(Known, FormRules)> {
-    let servers = servers.require()?;
+fn with_waitlist(servers: &ServerArgs, store: &Path) -> anyhow::Result<(Known, FormRules)> {
+    let servers = servers.require(store)?;
     let Some(rules) = servers.form_rules() else {
         return Err(anyhow!("these servers have no waiting list")).advise("use the client.json of an authority that has one");
     };
@@ -346,9 +347,7 @@ fn existing(place: &Place) -> anyhow::Result<PathBuf> {
 }
 
 fn open(servers: Known, path: &Path) -> anyhow::Result<Arc<Tracer>> {
-    let mut config = Config::default();
-    config.authority_keys = servers.authority_keys();
-    let tracer = Arc::new(store::open_tracer(config, path, SystemClock).advise(ONE_AT_A_TIME)?);
+    let tracer = Arc::new(store::open_tracer(Config::default(), path, SystemClock).advise(ONE_AT_A_TIME)?);
     servers.connect(&tracer, path);
     Ok(tracer)
 }
