@@ -5,9 +5,9 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::person::Outcome;
+use super::Scene;
+use super::person::{NO_ANSWER, NO_CONNECTION, Outcome};
 use super::proof::Proof;
-use super::{Arrival, Scene};
 use crate::process::Spent;
 use crate::{BAD, GOOD, QUIET};
 
@@ -39,7 +39,7 @@ pub(super) struct Findings {
     /// Nothing where the server is not ours, or the system does not say it. PostgreSQL's own are not in it.
     server_cpu_s: Option<f64>,
     server_rss_mib: Option<f64>,
-    /// How often there was each status; `none` where there was no answer.
+    /// How often there was each status; `no connection` and `no answer` where there was none.
     statuses: BTreeMap<String, usize>,
     /// The most attempts that somebody made.
     most_attempts: usize,
@@ -73,8 +73,7 @@ impl Findings {
         for outcome in outcomes {
             times.arrived.push(seconds(outcome.arrived_us));
             for (at, status) in &outcome.failed {
-                let name = if *status == 0 { "none".into() } else { status.to_string() };
-                *statuses.entry(name).or_default() += 1;
+                *statuses.entry(name(*status)).or_default() += 1;
                 if *status == BUSY { &mut times.refused } else { &mut times.failed }.push(seconds(*at));
             }
             if let Some((at, status, _)) = &outcome.acknowledged {
@@ -89,7 +88,7 @@ impl Findings {
         let due = || outcomes.iter().filter_map(|outcome| outcome.due_us).map(seconds);
         Self {
             people: scene.people,
-            arrival: arrival(scene.arrival),
+            arrival: scene.arrival.to_string(),
             database: if has_postgres { "PostgreSQL" } else { "SQLite" },
             is_straightforward: false,
             slow_fsync_ms: None,
@@ -203,14 +202,19 @@ impl Findings {
     }
 }
 
-fn arrival(arrival: Arrival) -> String {
-    arrival.to_string()
+fn name(status: u16) -> String {
+    match status {
+        NO_CONNECTION => "no connection".into(),
+        NO_ANSWER => "no answer".into(),
+        status => status.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::Arrival;
     use super::*;
 
     #[test]
@@ -235,7 +239,7 @@ mod tests {
         for (member, expected) in [("first_ack_s", 0.6), ("last_ack_s", 2.1), ("p50_s", 0.1), ("p999_s", 2.0)] {
             assert_eq!(json[member], expected, "{member}");
         }
-        assert_eq!(json["statuses"], serde_json::json!({"201": 2, "500": 1, "503": 1, "none": 1}));
+        assert_eq!(json["statuses"], serde_json::json!({"201": 2, "500": 1, "503": 1, "no connection": 1}));
         assert_eq!(json["due_s"], serde_json::json!([700.0, 700.0]));
         let mut out = anstream::StripStream::new(Vec::new());
         found.tell(&mut out).unwrap();

@@ -20,6 +20,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::str::FromStr;
@@ -346,12 +347,22 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
 fn setup(args: &CrowdArgs, folder: &Path) -> anyhow::Result<Setup> {
     let mut setup = args.server.setup(folder)?;
     setup.group_size = args.straightforward.then_some(1);
-    setup.processes = args.processes;
+    if let Some(processes) = args.processes {
+        setup.processes = Some(processes);
+        // Several processes cannot share a port that the system chooses.
+        setup.listen = Some([free_address()?, free_address()?]);
+    }
     if let Some(time) = args.slow_fsync {
         setup.preload = Some(slow_disk::compile(folder)?);
         setup.environment = Some((slow_disk::VARIABLE, time.as_micros().to_string()));
     }
     Ok(setup)
+}
+
+/// An address of this machine on which nobody listens now.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    Ok(listener.local_addr()?)
 }
 
 /// Everybody fills in their form, before the clock starts.

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use rand_chacha::ChaCha20Rng;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use vigie::courier::pacer::{Failure, Network, Pacer, RetryAfter, Work};
 use vigie::courier::waitlist::MAX_WAITLIST_ANSWER;
 use vigie::courier::wire::IDEMPOTENCY_KEY_HEADER;
@@ -21,6 +21,11 @@ use super::forms::Person;
 
 /// As long an attempt may take, with its connection: what the library gives one.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// In place of a status: there was no connection.
+pub(super) const NO_CONNECTION: u16 = 0;
+/// In place of a status: what was sent was not answered.
+pub(super) const NO_ANSWER: u16 = 1;
 
 /// Where a person signs up.
 #[derive(Debug, Clone)]
@@ -35,7 +40,7 @@ pub(super) struct Target {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outcome {
     pub(super) arrived_us: u64,
-    /// Attempts without a receipt: when each ended, and with which status; 0 where there was no answer.
+    /// Attempts without a receipt: when each ended, and with which status, [`NO_CONNECTION`] or [`NO_ANSWER`].
     pub(super) failed: Vec<(u64, u16)>,
     /// When there was an answer that should hold a receipt, with which status, and what it said.
     pub(super) acknowledged: Option<(u64, u16, String)>,
@@ -80,13 +85,17 @@ impl Link {
         Some(sender)
     }
 
-    /// Sends a sign-up. Nothing where there is no answer.
-    pub(super) async fn post(&mut self, person: &Person) -> Option<Answer> {
-        timeout(PATIENCE, self.exchange(person)).await.ok().flatten()
+    /// Sends a sign-up.
+    ///
+    /// # Errors
+    /// [`NO_CONNECTION`] and [`NO_ANSWER`].
+    pub(super) async fn post(&mut self, person: &Person) -> Result<Answer, u16> {
+        let until = Instant::now() + PATIENCE;
+        let sender = timeout_at(until, self.connect()).await.ok().flatten().ok_or(NO_CONNECTION)?;
+        timeout_at(until, self.exchange(sender, person)).await.ok().flatten().ok_or(NO_ANSWER)
     }
 
-    async fn exchange(&mut self, person: &Person) -> Option<Answer> {
-        let mut sender = self.connect().await?;
+    async fn exchange(&mut self, mut sender: SendRequest<Full<Bytes>>, person: &Person) -> Option<Answer> {
         let request = Request::post(&self.target.path)
             .header(header::HOST, self.target.address.to_string())
             .header(header::CONTENT_TYPE, "application/json")
@@ -151,19 +160,19 @@ impl Course {
             sleep_until(start.0 + after).await;
             let answer = self.link.post(&self.person).await;
             let (now, at) = (start.1.after(start.0.elapsed()), us(start.0.elapsed()));
-            let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
+            let status = answer.as_ref().map_or_else(|silence| *silence, |answer| answer.status.as_u16());
             let retry_after = match answer {
-                Some(Answer { status: StatusCode::OK | StatusCode::CREATED, body, .. }) => {
+                Ok(Answer { status: StatusCode::OK | StatusCode::CREATED, body, .. }) => {
                     self.pacer.answered(now);
                     outcome.acknowledged = Some((at, status, String::from_utf8_lossy(&body).into_owned()));
                     return outcome;
                 }
-                Some(answer) if answer.status.is_client_error() => {
+                Ok(answer) if answer.status.is_client_error() => {
                     // Repeating it changes nothing.
                     outcome.failed.push((at, status));
                     return outcome;
                 }
-                answer => answer.and_then(|answer| answer.retry_after),
+                answer => answer.ok().and_then(|answer| answer.retry_after),
             };
             outcome.failed.push((at, status));
             self.link.close();

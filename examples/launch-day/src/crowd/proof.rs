@@ -28,8 +28,14 @@ use crate::progress::Progress;
 /// Connections over which everybody asks again.
 const ASKING: usize = 64;
 
-/// So often it is asked again whether somebody has the same receipt, a second apart, where the server is busy.
-const PATIENCE: usize = 60;
+/// So often it is asked again whether somebody has the same receipt, where the server is busy.
+const PATIENCE: usize = 120;
+
+/// So often where it says that it failed: it may have been somebody else's sign-up in the same transaction.
+const FAILURES: usize = 10;
+
+/// So long in between.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// By its operation, and with its place: a task of a correction has another operation.
 const SIGN_UPS: &str =
@@ -220,14 +226,22 @@ pub(super) async fn ask_again(holders: &[Holder], target: &Target) -> anyhow::Re
 }
 
 async fn is_same(link: &mut Link, holder: &Holder) -> anyhow::Result<bool> {
+    let mut failures = 0;
     for _ in 0..PATIENCE {
         match link.post(&holder.person).await {
-            Some(answer) if !answer.status.is_server_error() => {
+            Ok(answer) if answer.status == StatusCode::INTERNAL_SERVER_ERROR => {
+                failures += 1;
+                if failures == FAILURES {
+                    return Ok(false);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(answer) if !answer.status.is_server_error() => {
                 let said = receipt(&String::from_utf8_lossy(&answer.body));
                 let held = holder.answer.as_deref().and_then(receipt);
                 return Ok(answer.status == StatusCode::OK && said.is_some() && said == held);
             }
-            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            _ => tokio::time::sleep(PAUSE).await,
         }
     }
     bail!("the server does not answer those who ask again; whether their receipts are the same is not known")
