@@ -81,6 +81,7 @@ fn unknown_members(document: &[u8], bulletin: &Bulletin) -> anyhow::Result<Vec<S
     let (given, read) = (serde_json::from_slice(document)?, serde_json::to_value(bulletin)?);
     let mut unknown = Vec::new();
     compare(&given, &read, "", &mut unknown);
+    unknown.sort();
     Ok(unknown)
 }
 

@@ -5,7 +5,7 @@ const GIB: u64 = 1024 * MIB;
 
 /// A store in order, on a disk with room.
 fn good() -> Facts {
-    let path = PathBuf::from("/home/ada/.local/share/vigie");
+    let path = PathBuf::from("/data/ada/vigie");
     Facts {
         path: Ok(path.join("store.db")),
         is_default: true,
@@ -44,10 +44,10 @@ fn every_state_of_a_store_is_told_with_its_next_step() {
         (
             Facts { folder: folder(|f| f.is_parent = false), is_default: false, ..look(Look::Nothing) },
             State::Bad,
-            "the folder of /home/ada/.local/share/vigie/store.db is not there",
-            "mkdir -p /home/ada/.local/share/vigie",
+            "the folder of /data/ada/vigie/store.db is not there",
+            "mkdir -p /data/ada/vigie",
         ),
-        (Facts { folder: folder(|f| f.is_writable = false), ..good() }, State::Bad, "may not write to /home/ada", "the owner"),
+        (Facts { folder: folder(|f| f.is_writable = false), ..good() }, State::Bad, "may not write to /data/ada", "the owner"),
         (Facts { folder: None, ..good() }, State::Bad, "there is no folder", "--store DB"),
         (Facts { path: Err(anyhow::anyhow!("no home")), ..good() }, State::Bad, "no home", "--store DB"),
         (look(Look::InUse), State::Caution, "in use by another process", "nothing, if that is `vigie run`"),
@@ -85,7 +85,7 @@ fn a_disk_that_runs_full_is_told_before_it_is() {
 fn a_store_that_others_may_read_is_told() {
     let told = told(&Facts { is_open_to_others: true, ..good() }, "store_permissions");
     assert_eq!(told.0, State::Caution);
-    assert!(told.2.contains("chmod 600 /home/ada/.local/share/vigie/store.db"), "{told:?}");
+    assert!(told.2.contains("chmod 600 /data/ada/vigie/store.db"), "{told:?}");
     assert!(findings(&good()).iter().all(|finding| finding.about != "store_permissions"));
 }
 
