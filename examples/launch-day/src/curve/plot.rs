@@ -37,8 +37,12 @@ fn draw(findings: &Findings, days: usize, svg: &mut String) -> Result<(), Box<dy
         .y_desc("requests in a second, at the origin")
         .draw()?;
     let middle = |hour: usize| hour as f64 + 0.5;
-    let lines: [(&str, RGBColor, Vec<(f64, f64)>); 3] = [
-        ("fullest second", RED, hours.iter().map(|hour| (middle(hour.hour), f64::from(hour.highest_per_second))).collect()),
+    let lines = [
+        (
+            "fullest second",
+            RED,
+            hours.iter().map(|hour| (middle(hour.hour), f64::from(hour.highest_per_second))).collect::<Vec<_>>(),
+        ),
         ("all", BLUE, hours.iter().map(|hour| (middle(hour.hour), hour.requests_per_second())).collect()),
         ("people", BLACK, hours.iter().map(|hour| (middle(hour.hour), hour.people_per_second)).collect()),
     ];
