@@ -26,9 +26,11 @@ fn what_a_person_waits_for_goes_at_once_and_polls_keep_to_their_moment() {
 #[test]
 fn retries_of_a_person_keep_to_the_budget_and_the_cap() {
     let (mut pacer, mut rng) = (Pacer::default(), rng());
-    let first = pacer.failed(Work::Person, 1, DOWN, NOW, &mut rng);
-    assert!(first.since(NOW) <= PERSON_RETRY_BASE);
-    for attempts in 2..100 {
+    for soon in 1..=2 {
+        let gap = pacer.failed(Work::Person, soon, DOWN, NOW, &mut rng).since(NOW);
+        assert!(gap <= PERSON_RETRY_BASE * soon, "{gap:?}");
+    }
+    for attempts in 3..100 {
         let gap = pacer.failed(Work::Person, attempts, DOWN, NOW, &mut rng).since(NOW);
         assert!((PERSON_RETRY_SPACING..=PERSON_RETRY_CAP).contains(&gap), "{gap:?}");
     }
