@@ -241,7 +241,8 @@ fn a_receipt_that_does_not_vouch_for_this_form_is_not_believed_and_that_is_told_
     assert_eq!(phone.stands(id), SignUpState::Received { place: 20 });
     phone.live(&mut list, 2 * POLL_PERIOD, |phone| phone.stands(id) != SignUpState::Received { place: 20 });
     assert_eq!(phone.stands(id), SignUpState::Processed { place: 20 });
-    assert_eq!(phone.news.iter().filter(|news| matches!(news, News::ReceiptNotBelieved { .. })).count(), 2);
+    let told = phone.news.iter().filter(|news| **news == News::ReceiptNotBelieved { id }).count();
+    assert_eq!(told, 2, "once for the sign-up, once for the question");
 }
 
 #[test]
