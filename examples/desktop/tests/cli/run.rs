@@ -3,12 +3,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -20,6 +22,13 @@ use super::Desk;
 
 /// An adapter that no machine has, so that nothing is sent while the tests run.
 const ADAPTER: &str = "--adapter hci99";
+
+/// The view is drawn again each second, so a screen that stays as it is for so long has no more to say.
+const PATIENCE_S: i64 = 120;
+
+/// The size of that screen.
+const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// The program while it traces.
 pub(super) struct Running {
@@ -92,12 +101,12 @@ impl Running {
     }
 }
 
-/// The program in a terminal of its own, without the window: what it writes there, and what is typed.
+/// The program in a terminal of its own, without the window: what is to be seen there, and what is typed.
 struct Windowless {
     child: Child,
     window: File,
     terminal: File,
-    written: Vec<u8>,
+    seen: vt100::Parser,
 }
 
 impl Desk {
@@ -105,24 +114,31 @@ impl Desk {
         let window = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&window).unwrap();
         unlockpt(&window).unwrap();
-        tcsetwinsize(&window, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&window, Winsize { ws_row: ROWS.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let path = ptsname(&window, Vec::new()).unwrap().into_string().unwrap();
         let terminal = || OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let mut command = Command::new(cargo_bin("vigie"));
         command.current_dir(self.folder.path()).args(["run", "--store", "store.db"]).args(ADAPTER.split_whitespace());
         command.env("TERM", "xterm").env_remove("NO_COLOR");
         let child = command.stdin(terminal()).stdout(terminal()).stderr(terminal()).spawn().unwrap();
-        Windowless { child, window: window.into(), terminal: terminal(), written: Vec::new() }
+        Windowless { child, window: window.into(), terminal: terminal(), seen: vt100::Parser::new(ROWS, COLUMNS, 0) }
     }
 }
 
 impl Windowless {
-    /// Reads what is drawn until these words are.
+    /// Waits until these words are to be seen. Only what differs is drawn, so they may never be written in one piece.
     fn wait_for(&mut self, words: &str) {
+        self.wait_until(words, |screen| screen.contents().contains(words));
+    }
+
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&vt100::Screen) -> bool) {
         let mut piece = [0; 4096];
-        while !String::from_utf8_lossy(&self.written).contains(words) {
+        while !is_so(self.seen.screen()) {
+            let mut ready = [PollFd::new(&self.window, PollFlags::IN)];
+            let count = poll(&mut ready, Some(&Timespec { tv_sec: PATIENCE_S, tv_nsec: 0 })).unwrap();
+            assert!(count > 0, "no {what} on the screen:\n{}", self.seen.screen().contents());
             let length = self.window.read(&mut piece).unwrap();
-            self.written.extend(&piece[..length]);
+            self.seen.process(&piece[..length]);
         }
     }
 
@@ -140,7 +156,7 @@ fn the_view_takes_the_terminal_and_gives_it_back_when_q_is_pressed() {
     running.window.write_all(b"?").unwrap();
     running.wait_for("Ctrl-C");
     running.window.write_all(b"q").unwrap();
-    running.wait_for("\u{1b}[?1049l");
+    running.wait_until("end of the view", |screen| !screen.alternate_screen());
     running.wait_for("are kept in store.db");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     assert!(!running.is_raw());
