@@ -12,7 +12,7 @@ mod watch;
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -114,6 +114,15 @@ impl Timestamp {
 
 fn millis(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        let distance = Duration::from_millis(at.0.unsigned_abs());
+        let shifted = if at.0 < 0 { Self::UNIX_EPOCH.checked_sub(distance) } else { Self::UNIX_EPOCH.checked_add(distance) };
+        // A time that the system cannot say.
+        shifted.unwrap_or(Self::UNIX_EPOCH)
+    }
 }
 
 impl fmt::Display for Timestamp {

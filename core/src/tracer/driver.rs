@@ -1,19 +1,34 @@
 //! Drives a tracer in real time: one thread for radio and store, one for servers. The only place of the library that waits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Tracer, TracerError, lock};
+use super::{Event, Tracer, TracerError, lock};
 
 /// After a failure of the store the next step comes this much later.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// After a panic a thread does its work again this much later: soon enough that nobody is missed, and not so soon that it would empty the battery.
+const RESTART: Duration = if cfg!(test) { Duration::from_millis(1) } else { Duration::from_secs(5) };
+
 /// How often is looked whether the thread for servers has ended, or waits for one.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Two running threads; dropping it ends them after the step that they are at, and silences the radio. A request that waits for its server is not
+/// One of the threads of a [`Driver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Radio and store.
+    Tracing,
+    /// Servers.
+    Correspondence,
+}
+
+/// Two running threads; where one panics it is told, and the thread does its work again: tracing never stands still in silence.
+///
+/// Dropping it ends them after the step that they are at, and silences the radio. A request that waits for its server is not
 /// waited for: its answer is taken when it comes, or the request is repeated another time.
 #[derive(Debug)]
 pub struct Driver {
@@ -64,40 +79,51 @@ impl Drop for Driver {
     }
 }
 
-/// Without its thread, nobody would change the identifier: however the thread ends, the radio falls silent.
-struct Silence<'a>(&'a Tracer);
-
-impl Drop for Silence<'_> {
-    fn drop(&mut self) {
-        self.0.silence();
-    }
-}
-
 fn run(tracer: &Tracer, ends: &AtomicBool) {
-    let _however_it_ends = Silence(tracer);
     while !ends.load(Ordering::Acquire) {
-        let wait = tracer.step().unwrap_or_else(|error| {
-            tracing::warn!(%error, "a step failed and is tried again");
-            RETRY
+        let wait = tracer.survive(Task::Tracing, || {
+            tracer.step().unwrap_or_else(|error| {
+                tracing::warn!(%error, "a step failed and is tried again");
+                RETRY
+            })
         });
         tracer.sleep(wait);
     }
+    // Without its thread, nobody would change the identifier.
+    let _ = catch_unwind(AssertUnwindSafe(|| tracer.silence()));
 }
 
 /// A thread that waits for a server is not waited for, so it asks each time whether there is still a tracer.
 fn correspond(tracer: &Weak<Tracer>, ends: &AtomicBool) {
     while let Some(tracer) = tracer.upgrade().filter(|_| !ends.load(Ordering::Acquire)) {
-        let wait = tracer.correspond().unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was to be sent is tried again");
-            RETRY
+        let wait = tracer.survive(Task::Correspondence, || {
+            tracer.correspond().unwrap_or_else(|error| {
+                tracing::warn!(%error, "what was to be sent is tried again");
+                RETRY
+            })
         });
         tracer.sleep_until_correspondence(wait);
     }
 }
 
 impl Tracer {
-    /// Ends [`sleep`](Self::sleep) at once.
-    pub(super) fn wake(&self) {
+    /// Does `work`, and says after what time there is more of it. A panic ends here: the app is told, and the next call takes up what is in the store, where
+    /// every change is complete or was not made.
+    fn survive(&self, task: Task, work: impl FnOnce() -> Duration) -> Duration {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            if task == Task::Tracing {
+                // Until it goes on, nobody would change the identifier. What panics once may do so again.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.silence()));
+            }
+            self.waits_for_server.store(false, Ordering::Release);
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+            self.tell(Event::Restarted(task));
+            RESTART
+        })
+    }
+
+    /// Has a [`Driver`] look at once what is due: for a device that woke up, or whose clock was set.
+    pub fn wake(&self) {
         *lock(&self.awake) = true;
         self.woken.notify_all();
     }

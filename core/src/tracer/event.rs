@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{Tracer, Tracing, lock};
+use super::{Task, Tracer, Tracing, lock};
 use crate::courier::News;
 use crate::exposure::Alert;
 use crate::radio::RadioError;
@@ -46,6 +47,8 @@ pub enum Event {
     Courier(News),
     /// Everything was erased.
     Erased,
+    /// A part of the library failed in a way that nobody thought of, and was started again. Worth a report to its authors.
+    Restarted(Task),
 }
 
 impl Tracer {
@@ -61,6 +64,24 @@ impl Tracer {
             self.told.wait_timeout_while(events, timeout, |events| events.is_empty()).unwrap_or_else(PoisonError::into_inner);
         let event = events.pop_front();
         drop(events);
+        self.taken(event)
+    }
+
+    /// The same for a program that does not wait but is woken: the oldest event, or later a call of this context's waker.
+    pub fn poll_event(&self, context: &mut Context<'_>) -> Poll<Event> {
+        let mut events = lock(&self.events);
+        let event = events.pop_front();
+        if event.is_none() {
+            // Under the lock, so that none comes in between.
+            let mut wakers = lock(&self.wakers);
+            wakers.retain(|waker| !waker.will_wake(context.waker()));
+            wakers.push(context.waker().clone());
+        }
+        drop(events);
+        self.taken(event).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn taken(&self, event: Option<Event>) -> Option<Event> {
         if matches!(event, Some(Event::StoreRecovered { .. })) {
             // Where this fails, it is told once more after the next start.
             let _ = self.with(|state| Ok(state.store()?.forget_recovery()?));
@@ -71,6 +92,8 @@ impl Tracer {
     pub(super) fn tell(&self, event: Event) {
         push(&mut lock(&self.events), event);
         self.told.notify_all();
+        let wakers = std::mem::take(&mut *lock(&self.wakers));
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

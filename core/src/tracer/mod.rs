@@ -15,6 +15,7 @@ mod check;
 mod correspond;
 mod driver;
 mod event;
+mod remedy;
 mod services;
 mod session;
 mod sign_ups;
@@ -29,8 +30,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use rand_core::CryptoRng;
@@ -52,8 +54,9 @@ use session::Session;
 use state::State;
 
 pub use check::{CheckReport, FileReport, FileStatus, Progress};
-pub use driver::Driver;
+pub use driver::{Driver, Task};
 pub use event::Event;
+pub use remedy::{Input, Permission, Remedy};
 pub use session::Scanning;
 pub use status::{Status, Tracing};
 
@@ -103,6 +106,10 @@ pub struct Tracer {
     events: Mutex<VecDeque<Event>>,
     /// An event has come.
     told: Condvar,
+    /// Who else wants to know of it.
+    wakers: Mutex<Vec<Waker>>,
+    /// How often a thread of a driver was started again after a panic.
+    restarts: AtomicU32,
     /// Something is due earlier than the driver thought.
     awake: Mutex<bool>,
     woken: Condvar,
@@ -192,6 +199,8 @@ impl Tracer {
             }),
             events: Mutex::default(),
             told: Condvar::new(),
+            wakers: Mutex::default(),
+            restarts: AtomicU32::new(0),
             awake: Mutex::new(false),
             woken: Condvar::new(),
             connection: Mutex::new(None),
@@ -341,7 +350,8 @@ impl Tracer {
     /// [`TracerError::Store`].
     pub fn status(&self) -> Result<Status, TracerError> {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        self.with(|state| state.status(now, monotonic))
+        let restarts = self.restarts.load(Ordering::Relaxed);
+        self.with(|state| Ok(Status { restarts, ..state.status(now, monotonic)? }))
     }
 
     fn switch(&self, from: &[Tracing], to: Tracing) -> Result<(), TracerError> {

@@ -151,6 +151,8 @@ impl State {
             clock_is_trusted: trusts_age,
             erasure_is_pending: store.erasure_is_pending()?,
             open_alerts: store.alerts()?.iter().filter(|alert| !alert.acknowledged).count(),
+            // The threads are not known here.
+            restarts: 0,
         })
     }
 

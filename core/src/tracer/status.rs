@@ -43,4 +43,6 @@ pub struct Status {
     pub erasure_is_pending: bool,
     /// Alerts that the user has not acknowledged.
     pub open_alerts: usize,
+    /// How often a part of the library was started again after a panic, since the tracer was opened.
+    pub restarts: u32,
 }

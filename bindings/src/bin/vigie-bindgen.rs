@@ -1,0 +1,5 @@
+//! uniffi's generator, of the version that the library was built with.
+
+fn main() {
+    uniffi::uniffi_bindgen_main();
+}
