@@ -156,8 +156,8 @@ fn a_recovery_that_is_interrupted_anywhere_goes_on() {
     let sibling = |path: &Path, suffix| files::sibling(path, suffix);
 
     // What a whole recovery leaves at each step: taken from one that is stopped before its files are moved.
-    let home = open::Home { lock: files::Lock::take(&path).unwrap(), path: path.clone() };
-    let salvage = salvage::Salvage::read(&path, &mut rng(1)).unwrap();
+    let home = open::Home { lock: files::Lock::take(&path).unwrap(), path: path.clone(), vault: None };
+    let salvage = salvage::Salvage::read(&path, None, &mut rng(1)).unwrap();
     open::build(&sibling(&path, "-new"), &salvage, Some(NOW.unix_s())).unwrap();
     let complete = fs::read(sibling(&path, "-new")).unwrap();
     drop(home);
