@@ -80,7 +80,7 @@ pub(super) fn renew(
 }
 
 /// Seals what lay there as it is.
-fn seal_all(tx: &Transaction, seal: &Seal) -> Result<(), StoreError> {
+pub(super) fn seal_all(tx: &Transaction, seal: &Seal) -> Result<(), StoreError> {
     for (id, own) in own_keys::read_with_ids(tx, &Seal::PLAIN)? {
         let key = seal.close(Place::OwnKey(id), own.key.as_bytes());
         tx.prepare_cached("UPDATE own_keys SET key = ? WHERE id = ?")?.execute(params![*key, id])?;

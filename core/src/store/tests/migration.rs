@@ -71,3 +71,14 @@ fn a_migration_that_fails_changes_nothing() {
     assert!(matches!(open_at(&path, NOW), Err(StoreError::Sqlite { .. })));
     assert_eq!(shape(&Connection::open(&path).unwrap()), before);
 }
+
+#[test]
+fn the_whole_schema_is_in_the_first_page_new_or_migrated() {
+    let ((_dir_1, new), (_dir_2, migrated)) = (place(), place());
+    version_1(&migrated).execute_batch("INSERT INTO state (id, secret) VALUES (1, zeroblob(32))").unwrap();
+    for path in [new, migrated] {
+        drop(open(&path));
+        // Behind the header of the database begins the table of all tables: 13 is a leaf, 5 would have pages below it (SQLite, "Database File Format", 1.6).
+        assert_eq!(std::fs::read(&path).unwrap()[100], 13);
+    }
+}

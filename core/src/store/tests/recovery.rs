@@ -31,7 +31,7 @@ fn filled(path: &Path) -> Before {
 const PAGE: usize = 4096;
 
 /// Overwrites the pages of the encounters' table that lie after the others.
-fn damage_encounters(path: &Path) {
+pub(super) fn damage_encounters(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let pages = bytes.len() / PAGE;
     bytes[(pages / 2) * PAGE..(pages / 2 + 3) * PAGE].fill(0xA5);
