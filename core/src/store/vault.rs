@@ -11,7 +11,7 @@ pub(super) const MAX_WRAPPED_LEN: usize = 4_096;
 /// Wraps and unwraps the key that a store is sealed with.
 ///
 /// Its own key is made at the first [`wrap`](Self::wrap), can be used while the phone is locked from its first unlock on, since tracing goes on
-/// then, and leaves neither the vault nor, with a backup, the phone.
+/// then, and leaves neither the vault nor, with a backup, the phone. It is asked while the store is held, so it must not call the tracer.
 pub trait KeyVault: Send + Sync {
     /// Wraps 32 random bytes; the result has 1 to 4,096 bytes.
     ///
