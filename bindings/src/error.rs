@@ -37,7 +37,7 @@ pub enum VigieError {
     },
     /// The library failed in a way that an app can do nothing about: report it to its authors, with this code. 2: the tracer was shut down before. 3: the system gives no random
     /// numbers. 10: an identifier would have been sent twice. 11: a file could not be used.
-    /// 12: no thread could be started. 13: a form could not be sealed. From 1,000,000: an extended result code of SQLite.
+    /// 12: no thread could be started. 13: a form could not be sealed. 14: the key vault failed. From 1,000,000: an extended result code of SQLite.
     #[error("internal error {code}")]
     Internal {
         /// The code.
@@ -59,6 +59,8 @@ pub enum Permission {
 pub enum Input {
     /// The place of the store holds something else, or is no path.
     StorePath,
+    /// The store is sealed, and there was no key vault.
+    KeyVault,
     /// The description of the servers cannot be read, or names no such server.
     Servers,
     /// A public key of an authority is none.
@@ -129,6 +131,7 @@ impl From<tracer::Input> for Input {
     fn from(input: tracer::Input) -> Self {
         match input {
             tracer::Input::StorePath => Self::StorePath,
+            tracer::Input::KeyVault => Self::KeyVault,
             tracer::Input::Servers => Self::Servers,
             tracer::Input::VerificationCode => Self::VerificationCode,
             tracer::Input::RecoveryCode => Self::RecoveryCode,

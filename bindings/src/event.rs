@@ -60,6 +60,9 @@ pub enum Event {
         /// Alerts that were salvaged.
         alerts: u32,
     },
+    /// The key vault has lost its key: own keys, and what was on its way to servers, were sealed with it and are gone. Tracing goes on with new keys;
+    /// encounters and alerts are kept.
+    KeysLost,
     /// A report stands otherwise than before.
     ReportChanged {
         /// The report.
@@ -115,6 +118,7 @@ impl From<vigie::tracer::Event> for Event {
             E::AlertRaised(alert) => Self::AlertRaised { alert: alert.into() },
             E::AlertWithdrawn(alert) => Self::AlertWithdrawn { alert: alert.into() },
             E::StoreRecovered { own_keys, alerts } => Self::StoreRecovered { own_keys: count(own_keys), alerts: count(alerts) },
+            E::KeysLost => Self::KeysLost,
             E::Courier(news) => news.into(),
             E::Erased => Self::Erased,
             E::Restarted(task) => Self::Restarted { task: task.into() },

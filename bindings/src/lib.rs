@@ -31,6 +31,7 @@ mod report;
 mod status;
 mod tracer;
 mod transport;
+mod vault;
 mod vectors;
 mod waitlist;
 
@@ -42,11 +43,12 @@ pub use config::{Calibration, CalibrationConfidence, Config, Scanning};
 pub use error::{Input, Permission, StorageProblem, VigieError};
 pub use event::{Event, Task};
 pub use live::live_objects;
-pub use radio::{Advertisement, Radio, RadioProblem, RadioSink, ScanResult};
+pub use radio::{Advertisement, Radio, RadioError, RadioProblem, RadioSink, ScanResult};
 pub use report::{KeyListStatus, Network, Report, ReportDetails, ReportRefusal, ReportState, SyncReport};
 pub use status::{Status, Tracing};
 pub use tracer::Tracer;
-pub use transport::{HttpHeader, HttpRequest, HttpResponse, Transport, TransportProblem};
+pub use transport::{HttpHeader, HttpRequest, HttpResponse, Transport, TransportError, TransportProblem};
+pub use vault::{KeyVault, VaultError, VaultProblem};
 pub use vectors::{associated_encrypted_metadata, rolling_proximity_identifier};
 pub use waitlist::{
     Field, Language, SignUp, SignUpChange, SignUpForm, SignUpPapers, SignUpRefusal, SignUpState, group_recovery_code,

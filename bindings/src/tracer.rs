@@ -27,6 +27,7 @@ use crate::live::Live;
 use crate::radio::{Radio, halves};
 use crate::status::Status;
 use crate::transport::{PhoneTransport, Transport};
+use crate::vault::{KeyVault, PhoneVault};
 
 /// The most files that one check takes.
 const MAX_FILES: usize = 10_000;
@@ -53,19 +54,21 @@ struct Core {
 impl Tracer {
     /// Opens the store, made where there is none, and takes hold of the radio. Nothing is sent or heard before [`start`](Self::start).
     ///
-    /// Each part may be left out: without a radio nothing is traced, without a transport no server is asked, without a clock the device's is read.
+    /// Each part may be left out: without a radio nothing is traced, without a transport no server is asked, without a vault nothing is sealed at rest, and
+    /// without a clock the device's is read.
     ///
     /// # Errors
     /// [`VigieError::InputInvalid`] where the configuration is wrong; [`VigieError::Storage`], [`VigieError::PermissionNeeded`] and
-    /// [`VigieError::RetryAfter`] where the store cannot be used: the last where another process, or another tracer, has it open.
-    #[uniffi::constructor(default(radio = None, transport = None, clock = None))]
+    /// [`VigieError::RetryAfter`] where the store cannot be used: the last where another process, or another tracer, has it open, or the vault is locked.
+    #[uniffi::constructor(default(radio = None, transport = None, vault = None, clock = None))]
     pub async fn open(
         config: Config,
         radio: Option<Arc<dyn Radio>>,
         transport: Option<Arc<dyn Transport>>,
+        vault: Option<Arc<dyn KeyVault>>,
         clock: Option<Arc<dyn Clock>>,
     ) -> Result<Arc<Self>, VigieError> {
-        unblock(move || open(&config, radio, transport, clock)).await
+        unblock(move || open(&config, radio, transport, vault, clock)).await
     }
 
     /// Begins to send and to hear. Needs no network and no server. Starting twice is no error.
@@ -233,6 +236,7 @@ fn open(
     config: &Config,
     radio: Option<Arc<dyn Radio>>,
     transport: Option<Arc<dyn Transport>>,
+    vault: Option<Arc<dyn KeyVault>>,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<Arc<Tracer>, VigieError> {
     let servers = config.servers()?;
@@ -240,7 +244,13 @@ fn open(
     let clock = clock.map_or(AppClock::Device(vigie::time::SystemClock), AppClock::App);
     let radio = radio.map(halves).transpose().map_err(TracerError::Thread)?.unwrap_or_default();
     let store = PathBuf::from(&config.store_path);
-    let tracer = Arc::new(vigie::tracer::Tracer::open(core_config, &store, radio, clock, chance()?)?);
+    let tracer = Arc::new(match vault {
+        Some(vault) => {
+            let vault = Arc::new(PhoneVault(vault));
+            vigie::tracer::Tracer::open_sealed(core_config, &store, vault, radio, clock, chance()?)?
+        }
+        None => vigie::tracer::Tracer::open(core_config, &store, radio, clock, chance()?)?,
+    });
     let has_servers = servers.is_some() && transport.is_some();
     if let (Some(servers), Some(transport)) = (servers, &transport) {
         let downloads = PathBuf::from(&config.downloads_path);

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 use rusqlite::{Connection, Transaction};
 
+use super::seal::Seal;
 use super::{Store, StoreError, StoreSecret, files, open, own_keys};
 use crate::time::{RETENTION_DAYS, Timestamp};
 
@@ -56,28 +57,30 @@ impl Store {
     pub fn erase_expired(&mut self, now: Timestamp) -> Result<Erasure, StoreError> {
         let kept = kept_until(now);
         let set_aside = self.erase_set_aside(Some(&kept))?;
-        self.write(|tx| delete_expired(tx, now, &kept))?;
+        self.write_sealed(|tx, seal| delete_expired(tx, seal, now, &kept))?;
         Ok(match self.finish_erasure()? {
             Erasure::Nothing if set_aside => Erasure::Done,
             erasure => erasure,
         })
     }
 
-    /// Erases everything for good, the secret included; a new one is made, and the store goes on as a new one.
+    /// Erases everything for good, the secret and the data key included; new ones are made, and the store goes on as a new one.
     ///
     /// # Errors
     /// [`StoreError`]; call it again then.
     pub fn erase_everything(&mut self, rng: &mut (impl CryptoRng + ?Sized)) -> Result<Erasure, StoreError> {
         self.erase_set_aside(None)?;
         let secret = StoreSecret::generate(rng);
+        let seal = Seal::generate(self.home.as_ref().and_then(open::Home::vault), rng)?;
         self.write(|tx| {
             for table in TABLES {
                 tx.execute(&format!("DELETE FROM {table}"), [])?;
             }
             tx.execute("DELETE FROM state", [])?;
-            open::write_state(tx, &secret)?;
-            set_step(tx, Step::Vacuum)
+            open::write_state(tx, &secret, &seal)?;
+            must_vacuum(tx)
         })?;
+        self.seal = seal;
         self.finish_erasure()
     }
 
@@ -86,7 +89,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn finish_erasure(&mut self) -> Result<Erasure, StoreError> {
-        let finished = self.take_steps();
+        let finished = take_steps(&self.conn);
         self.noting_damage(finished)
     }
 
@@ -96,26 +99,6 @@ impl Store {
     /// [`StoreError`].
     pub fn erasure_is_pending(&self) -> Result<bool, StoreError> {
         self.read(|conn| Ok(next_step(conn)? != Step::Nothing))
-    }
-
-    fn take_steps(&mut self) -> Result<Erasure, StoreError> {
-        let step = next_step(&self.conn)?;
-        if step == Step::Nothing {
-            return Ok(Erasure::Nothing);
-        }
-        // Before VACUUM as well: where a reader stays for long, the log must not grow by the whole database each time.
-        if !truncate_log(&self.conn)? {
-            return Ok(Erasure::Pending);
-        }
-        if step == Step::Vacuum {
-            self.conn.execute_batch("VACUUM")?;
-            set_step(&self.conn, Step::TruncateLog)?;
-            if !truncate_log(&self.conn)? {
-                return Ok(Erasure::Pending);
-            }
-        }
-        set_step(&self.conn, Step::Nothing)?;
-        Ok(Erasure::Done)
     }
 
     fn erase_set_aside(&self, kept: Option<&RangeInclusive<Timestamp>>) -> Result<bool, StoreError> {
@@ -131,6 +114,27 @@ impl StoreSecret {
     }
 }
 
+/// Goes on with what is still to do.
+pub(super) fn take_steps(conn: &Connection) -> Result<Erasure, StoreError> {
+    let step = next_step(conn)?;
+    if step == Step::Nothing {
+        return Ok(Erasure::Nothing);
+    }
+    // Before VACUUM as well: where a reader stays for long, the log must not grow by the whole database each time.
+    if !truncate_log(conn)? {
+        return Ok(Erasure::Pending);
+    }
+    if step == Step::Vacuum {
+        conn.execute_batch("VACUUM")?;
+        set_step(conn, Step::TruncateLog)?;
+        if !truncate_log(conn)? {
+            return Ok(Erasure::Pending);
+        }
+    }
+    set_step(conn, Step::Nothing)?;
+    Ok(Erasure::Done)
+}
+
 /// Moves the log into the database and cuts it to nothing. `false` where another connection kept it from that.
 pub(super) fn truncate_log(conn: &Connection) -> Result<bool, StoreError> {
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -143,9 +147,9 @@ fn kept_until(now: Timestamp) -> RangeInclusive<Timestamp> {
     now.date().minus(RETENTION_DAYS).first_interval().start()..=now.after(A_DAY)
 }
 
-fn delete_expired(tx: &Transaction, now: Timestamp, kept: &RangeInclusive<Timestamp>) -> Result<(), StoreError> {
+fn delete_expired(tx: &Transaction, seal: &Seal, now: Timestamp, kept: &RangeInclusive<Timestamp>) -> Result<(), StoreError> {
     let mut deleted = 0;
-    for (id, own) in own_keys::read_with_ids(tx)? {
+    for (id, own) in own_keys::read_with_ids(tx, seal)? {
         if own.is_expired(now.interval()) || own.key.rolling_start() > kept.end().interval() {
             deleted += tx.execute("DELETE FROM own_keys WHERE id = ?", [id])?;
         }
@@ -157,10 +161,12 @@ fn delete_expired(tx: &Transaction, now: Timestamp, kept: &RangeInclusive<Timest
     deleted += tx.execute("DELETE FROM exposures WHERE NOT EXISTS (SELECT 1 FROM contacts WHERE exposure = exposures.id)", [])?;
     deleted +=
         tx.execute("DELETE FROM alerts WHERE date NOT BETWEEN ? AND ?", [kept.start().date().days(), kept.end().date().days()])?;
-    if deleted > 0 {
-        set_step(tx, Step::Vacuum)?;
-    }
-    Ok(())
+    if deleted > 0 { must_vacuum(tx) } else { Ok(()) }
+}
+
+/// Notes that bytes of what this transaction changes must not stay in the files.
+pub(super) fn must_vacuum(tx: &Transaction) -> Result<(), StoreError> {
+    set_step(tx, Step::Vacuum)
 }
 
 fn next_step(conn: &Connection) -> Result<Step, StoreError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
+use super::vault::VaultError;
 use crate::time::EnIntervalNumber;
 
 /// Why the store did not do what it was asked. Nothing of it was done then.
@@ -45,6 +46,12 @@ pub enum StoreError {
     /// The database is damaged. Opening it again salvages what can be read, where the damage is confirmed.
     #[error("the store is damaged; open it again to salvage what can be read")]
     Corrupt,
+    /// The store is sealed, and was opened without a key vault. Nothing was changed.
+    #[error("the store is sealed; open it with the key vault of the device that made it")]
+    Sealed,
+    /// The key vault did not open or make the store's data key. Nothing was changed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The identifier of this interval, or of a later one of the same key, may have been sent already. Take the next one.
     #[error("interval {} of this key is not later than {}, which was sent", found.number(), sent.number())]
     AlreadySent {

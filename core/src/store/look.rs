@@ -10,7 +10,8 @@ use std::path::{self, Path};
 use rusqlite::{Connection, OpenFlags};
 
 use super::files::{self, Found};
-use super::{Store, StoreError, open, read_clock_state};
+use super::seal::Seal;
+use super::{Store, StoreError, open, read_clock_state, sealing};
 use crate::time::Timestamp;
 
 /// What lies where a store should be.
@@ -73,7 +74,9 @@ fn last_seen(path: &Path) -> Result<Option<Timestamp>, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(immutable(path), flags)?;
     conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;")?;
-    open::check(&conn)?;
+    // Without a vault what is sealed cannot be read; SQLite looks at its pages all the same.
+    let seal = sealing::read_wrapped(&conn)?.is_none().then_some(Seal::PLAIN);
+    open::check(&conn, seal.as_ref())?;
     Ok(read_clock_state(&conn)?.map(|clock| clock.last_seen))
 }
 

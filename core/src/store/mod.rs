@@ -8,6 +8,8 @@
 //! - What is older than 14 days is [erased for good](Store::erase_expired), from the database, its free pages and its log.
 //! - A file that is not ours is refused before anything is written, even beside it. One [`Store`] at a time has a database open.
 //! - A damaged database is never an end: own keys and alerts are [salvaged](Opened::Recovered), and tracing goes on.
+//! - Where the device has a [key vault](KeyVault), own keys, what is on its way to servers, and notes are sealed under a key that only that device's
+//!   vault unwraps. Encounters are not: they are read as a whole by each check, and hold what everybody near by could hear.
 //! - No diagnosis key is ever stored: an exposure is named by a keyed hash, under a [secret](Store::secret) of this store.
 //!
 //! The tables are in `schema.sql`, the files beside the database in `files.rs`.
@@ -24,6 +26,9 @@ mod outbox;
 mod own_keys;
 mod salvage;
 mod schema;
+mod seal;
+mod sealing;
+mod vault;
 
 use std::fmt;
 
@@ -37,11 +42,14 @@ pub use exposures::FileProgress;
 pub use look::Look;
 pub use open::Opened;
 pub use outbox::{Changes, OutboxEntry};
+use seal::Seal;
+pub use vault::{KeyVault, VaultError};
 
 /// An open database. Dropping it closes it.
 pub struct Store {
     // In this order: the lock goes after SQLite has closed its files.
     conn: Connection,
+    seal: Seal,
     home: Option<open::Home>,
 }
 
@@ -88,12 +96,22 @@ impl Store {
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.noting_damage(query(&self.conn))
+        self.read_sealed(|conn, _| query(conn))
+    }
+
+    /// The same of what may be sealed.
+    fn read_sealed<T>(&self, query: impl FnOnce(&Connection, &Seal) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.noting_damage(query(&self.conn, &self.seal))
     }
 
     /// One transaction: all of `change`, or nothing where it fails. Lasting on return.
     fn write<T>(&mut self, change: impl FnOnce(&Transaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let changed = transact(&mut self.conn, change);
+        self.write_sealed(|tx, _| change(tx))
+    }
+
+    /// The same of what may be sealed.
+    fn write_sealed<T>(&mut self, change: impl FnOnce(&Transaction, &Seal) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let changed = transact(&mut self.conn, |tx| change(tx, &self.seal));
         self.noting_damage(changed)
     }
 
@@ -146,4 +164,4 @@ fn write_clock_state(tx: &Transaction, clock: ClockState) -> Result<(), StoreErr
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,6 +10,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::CryptoRng;
@@ -18,7 +19,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::files::{self, Found, Lock};
 use super::salvage::Salvage;
-use super::{Store, StoreError, StoreSecret, encounters, erasure, exposures, outbox, own_keys, schema, transact};
+use super::seal::Seal;
+use super::vault::KeyVault;
+use super::{
+    Store, StoreError, StoreSecret, encounters, erasure, exposures, outbox, own_keys, read_secret, schema, sealing, transact,
+};
 use crate::time::Timestamp;
 
 /// How long another program's lock is waited for. Long enough for one that copies the database, short enough for a person who waits.
@@ -33,7 +38,7 @@ pub enum Opened {
     Existing,
     /// A damaged store. The app should tell its user; it is said until [`Store::forget_recovery`]. Encounters are lost, tracing starts anew.
     Recovered {
-        /// Where the damaged database is now; it is erased after 14 days.
+        /// Where the damaged database is now; it is erased after 14 days, or when the store is first sealed.
         set_aside: PathBuf,
         /// How many own keys could be read.
         own_keys: usize,
@@ -42,11 +47,11 @@ pub enum Opened {
     },
 }
 
-/// Where a store is, and the right to be there.
-#[derive(Debug)]
+/// Where a store is, the right to be there, and what unwraps its data key.
 pub(super) struct Home {
     pub(super) path: PathBuf,
     pub(super) lock: Lock,
+    pub(super) vault: Option<Arc<dyn KeyVault>>,
 }
 
 impl Store {
@@ -57,24 +62,47 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what is at `path` is then as it was.
     pub fn open(path: &Path, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(Self, Opened), StoreError> {
+        Self::open_in(path, None, now, rng)
+    }
+
+    /// The same with own keys, what is on its way to servers, and notes sealed under a key that `vault` wraps. A store that was not sealed is
+    /// sealed now; where the vault has lost its key, what was sealed is erased, and [`Store::has_lost_keys`] says so.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is at `path` is then as it was. [`StoreError::Vault`] may be tried again.
+    pub fn open_sealed(
+        path: &Path,
+        vault: Arc<dyn KeyVault>,
+        now: Timestamp,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<(Self, Opened), StoreError> {
+        Self::open_in(path, Some(vault), now, rng)
+    }
+
+    fn open_in(
+        path: &Path,
+        vault: Option<Arc<dyn KeyVault>>,
+        now: Timestamp,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<(Self, Opened), StoreError> {
         // Absolute: SQLite would take a path that begins with "file:" for a URI.
         let path = std::path::absolute(path)?;
-        let home = Home { lock: Lock::take(&path)?, path };
+        let home = Home { lock: Lock::take(&path)?, path, vault };
         let found = files::inspect(&home.path)?;
         files::remove_database(&home.building())?;
         if files::inspect(&home.replacement()) == Ok(Found::Ours) {
             home.take_replacement()?;
-            return home.open();
+            return home.open(rng);
         }
         if found == Found::Nothing {
             home.create(now, rng)?;
-            return home.open().map(|(store, _)| (store, Opened::New));
+            return home.open(rng).map(|(store, _)| (store, Opened::New));
         }
-        match home.connect() {
-            Ok((conn, opened)) => Ok((Self { conn, home: Some(home) }, opened)),
-            Err(StoreError::Corrupt) if is_damaged(&home.path)? => {
+        match home.connect(rng) {
+            Ok((conn, seal, opened)) => Ok((Self { conn, seal, home: Some(home) }, opened)),
+            Err(StoreError::Corrupt) if home.is_damaged(rng)? => {
                 home.recover(now, rng)?;
-                home.open()
+                home.open(rng)
             }
             Err(e) => Err(e),
         }
@@ -95,13 +123,17 @@ impl Store {
     pub fn in_memory(rng: &mut (impl CryptoRng + ?Sized)) -> Result<Self, StoreError> {
         let mut conn = Connection::open_in_memory()?;
         configure(&conn)?;
-        let salvage = Salvage::nothing(rng);
+        let salvage = Salvage::nothing(Seal::PLAIN, rng);
         transact(&mut conn, |tx| fill(tx, &salvage, None))?;
-        Ok(Self { conn, home: None })
+        Ok(Self { conn, seal: Seal::PLAIN, home: None })
     }
 }
 
 impl Home {
+    pub(super) fn vault(&self) -> Option<&dyn KeyVault> {
+        self.vault.as_deref()
+    }
+
     fn building(&self) -> PathBuf {
         files::sibling(&self.path, "-new")
     }
@@ -110,12 +142,12 @@ impl Home {
         files::sibling(&self.path, "-recovered")
     }
 
-    fn open(self) -> Result<(Store, Opened), StoreError> {
-        let (conn, opened) = self.connect()?;
-        Ok((Store { conn, home: Some(self) }, opened))
+    fn open(self, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(Store, Opened), StoreError> {
+        let (conn, seal, opened) = self.connect(rng)?;
+        Ok((Store { conn, seal, home: Some(self) }, opened))
     }
 
-    fn connect(&self) -> Result<(Connection, Opened), StoreError> {
+    fn connect(&self, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(Connection, Seal, Opened), StoreError> {
         files::tighten_modes(&self.path)?;
         // SQLite would fall back to reading, or say only that it cannot open something.
         OpenOptions::new().read(true).write(true).open(&self.path)?;
@@ -124,20 +156,34 @@ impl Home {
             // So that the first bytes of the file say the version; where a reader is in the way, the log says it.
             erasure::truncate_log(&conn)?;
         }
+        let seal = sealing::current(&conn, self.vault(), rng)?;
         if self.lock.is_marked()? {
-            check(&conn)?;
+            check(&conn, seal.as_ref())?;
             self.lock.clear_mark()?;
         }
-        let (own_keys, alerts) = (own_keys::read(&conn)?.len(), exposures::read_alerts(&conn)?.len());
+        let seal = sealing::renew(&mut conn, seal, self, rng)?;
+        let (own_keys, alerts) = (own_keys::read(&conn, &seal)?.len(), exposures::read_alerts(&conn)?.len());
         let opened = match recovered_at(&conn)? {
             None => Opened::Existing,
             Some(at) => Opened::Recovered { set_aside: files::set_aside_path(&self.path, at), own_keys, alerts },
         };
-        Ok((conn, opened))
+        Ok((conn, seal, opened))
+    }
+
+    /// Whether the damage that somebody met is really there.
+    fn is_damaged(&self, rng: &mut (impl CryptoRng + ?Sized)) -> Result<bool, StoreError> {
+        let checked = connect_to_damaged(&self.path)
+            .and_then(|conn| sealing::current(&conn, self.vault(), rng).and_then(|seal| check(&conn, seal.as_ref())));
+        match checked {
+            Ok(()) => Ok(false),
+            Err(StoreError::Corrupt) => Ok(true),
+            Err(e) => Err(e),
+        }
     }
 
     fn create(&self, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(), StoreError> {
-        build(&self.building(), &Salvage::nothing(rng), None)?;
+        let seal = Seal::generate(self.vault(), rng)?;
+        build(&self.building(), &Salvage::nothing(seal, rng), None)?;
         if files::has_log(&self.path) {
             // A log without its database is worth nothing, but SQLite would take it for the new database's.
             files::set_aside(&self.path, &self.free_set_aside_path(now).1)?;
@@ -146,7 +192,7 @@ impl Home {
     }
 
     fn recover(&self, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(), StoreError> {
-        let salvage = Salvage::read(&self.path, rng)?;
+        let salvage = Salvage::read(&self.path, self.vault(), rng)?;
         let (at, _) = self.free_set_aside_path(now);
         build(&self.building(), &salvage, Some(at))?;
         files::replace(&self.replacement(), &self.building())?;
@@ -216,29 +262,19 @@ pub(super) fn build(path: &Path, content: &Salvage, recovered_at: Option<i64>) -
 
 fn fill(tx: &Transaction, content: &Salvage, recovered_at: Option<i64>) -> Result<(), StoreError> {
     schema::create(tx)?;
-    write_state(tx, &content.secret)?;
-    tx.execute("UPDATE state SET recovered_at = ?", [recovered_at])?;
+    write_state(tx, &content.secret, &content.seal)?;
+    tx.execute("UPDATE state SET recovered_at = ?, keys_lost = ?", params![recovered_at, content.keys_lost])?;
     content.write(tx)
 }
 
 /// The one row of what a store knows of itself, as it is in a new one.
-pub(super) fn write_state(tx: &Transaction, secret: &StoreSecret) -> Result<(), StoreError> {
-    tx.execute("INSERT INTO state (id, secret) VALUES (1, ?)", params![secret.as_bytes()])?;
+pub(super) fn write_state(tx: &Transaction, secret: &StoreSecret, seal: &Seal) -> Result<(), StoreError> {
+    tx.execute("INSERT INTO state (id, secret, wrapped_key) VALUES (1, ?, ?)", params![secret.as_bytes(), seal.wrapped()])?;
     Ok(())
 }
 
 fn recovered_at(conn: &Connection) -> Result<Option<i64>, StoreError> {
     Ok(conn.query_row("SELECT recovered_at FROM state", [], |row| row.get(0))?)
-}
-
-/// Whether the damage that somebody met is really there.
-fn is_damaged(path: &Path) -> Result<bool, StoreError> {
-    let checked = connect_to_damaged(path).and_then(|conn| check(&conn));
-    match checked {
-        Ok(()) => Ok(false),
-        Err(StoreError::Corrupt) => Ok(true),
-        Err(e) => Err(e),
-    }
 }
 
 /// A connection that leaves the database and its log as they are.
@@ -252,24 +288,26 @@ pub(super) fn connect_to_damaged(path: &Path) -> Result<Connection, StoreError> 
     Ok(conn)
 }
 
-/// The thorough look: SQLite's own check, and everything read as it is read in use.
+/// The thorough look: SQLite's own check, and everything read as it is read in use, what is sealed where there is the seal.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] where either fails.
-pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
+pub(super) fn check(conn: &Connection, seal: Option<&Seal>) -> Result<(), StoreError> {
     let verdict: Option<String> = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).optional()?;
     if verdict.as_deref() != Some("ok") {
         return Err(StoreError::Corrupt);
     }
-    super::read_secret(conn)?;
-    own_keys::read(conn)?;
+    read_secret(conn)?;
     encounters::read_each(conn, |_| ())?;
     if schema::version(conn)? > 1 {
         exposures::read(conn)?;
         exposures::read_alerts(conn)?;
     }
+    let Some(seal) = seal else { return Ok(()) };
+    own_keys::read(conn, seal)?;
     if schema::version(conn)? > 2 {
-        outbox::read_into(conn, &mut Vec::new())?;
+        outbox::read_into(conn, seal, &mut Vec::new())?;
+        outbox::read_notes_into(conn, seal, &mut Vec::new())?;
     }
     Ok(())
 }

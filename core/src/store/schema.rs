@@ -14,7 +14,7 @@ pub(super) const APPLICATION_ID: u32 = 0x5669_6769;
 pub(super) const VERSION: u32 = 1 + MIGRATIONS.len() as u32;
 
 /// From version 1 to 2, from 2 to 3, and so on.
-const MIGRATIONS: [&str; 2] = [include_str!("migration_2.sql"), include_str!("migration_3.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("migration_2.sql"), include_str!("migration_3.sql"), include_str!("migration_4.sql")];
 
 /// Fills an empty database.
 pub(super) fn create(tx: &Transaction) -> Result<(), StoreError> {

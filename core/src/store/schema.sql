@@ -1,4 +1,4 @@
--- The newest schema (version 3). What stands inside a statement is in the database: all of it fits into the first page, so that damage elsewhere
+-- The newest schema (version 4). What stands inside a statement is in the database: all of it fits into the first page, so that damage elsewhere
 -- costs no table its definition. Times are milliseconds since 1 January 1970, intervals and days are counted from there as well.
 
 -- One row: what the store knows of itself.
@@ -6,6 +6,8 @@
 -- clock_ahead_ms: both while erasure waits: time/watch.rs
 -- erasure: what an erasure has still to do: erasure.rs
 -- recovered_at: seconds; set until the app was told
+-- wrapped_key: the data key that what is sealed is sealed with, wrapped by the phone's vault; NULL where nothing is sealed: seal.rs
+-- keys_lost: set until the app was told
 CREATE TABLE state (
     id                  INTEGER PRIMARY KEY CHECK (id = 1),
     secret              BLOB NOT NULL CHECK (length(secret) = 32),
@@ -13,13 +15,15 @@ CREATE TABLE state (
     clock_ahead_ms      INTEGER,
     clock_doubted_since INTEGER,
     erasure             INTEGER NOT NULL DEFAULT 0,
-    recovered_at        INTEGER
+    recovered_at        INTEGER,
+    wrapped_key         BLOB CHECK (length(wrapped_key) BETWEEN 1 AND 4096),
+    keys_lost           INTEGER NOT NULL DEFAULT 0 CHECK (keys_lost IN (0, 1))
 ) STRICT;
 
--- Keys of this device, in the order in which they were made.
+-- Keys of this device, in the order in which they were made: 16 bytes, sealed 44.
 CREATE TABLE own_keys (
     id             INTEGER PRIMARY KEY,
-    key            BLOB NOT NULL CHECK (length(key) = 16),
+    key            BLOB NOT NULL CHECK (length(key) IN (16, 44)),
     rolling_start  INTEGER NOT NULL CHECK (rolling_start >= 0 AND rolling_start + rolling_period <= 4294967295),
     rolling_period INTEGER NOT NULL CHECK (rolling_period BETWEEN 1 AND 144),
     highest_sent   INTEGER CHECK (highest_sent >= rolling_start AND highest_sent < rolling_start + rolling_period)
@@ -86,7 +90,8 @@ CREATE TABLE files (
     marked_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Operations on their way to a server, and what became of them; inside: courier/outbox.rs. Ids are random: an app may hold one for long.
+-- Operations on their way to a server, and what became of them; inside: courier/outbox.rs, sealed where
+-- the store is. Ids are random: an app may hold one for long.
 -- No more is due where `due` is NULL.
 CREATE TABLE outbox (
     id       INTEGER PRIMARY KEY,
@@ -96,7 +101,7 @@ CREATE TABLE outbox (
     content  BLOB NOT NULL
 ) STRICT;
 
--- What else the courier remembers, by name: how servers answered, key lists, the revision token.
+-- What else the courier remembers, by name: how servers answered, key lists, the revision token. Sealed where the store is.
 CREATE TABLE notes (
     name    TEXT PRIMARY KEY,
     content BLOB NOT NULL

@@ -4,7 +4,9 @@ mod look;
 mod migration;
 mod opening;
 mod recovery;
+mod sealing;
 mod size;
+mod vault;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::exposure::{Contact, Exposure, ExposureId};
 use crate::keys::TemporaryExposureKey;
 use crate::keys::schedule::{OwnKey, Release, Sending, next_sending, release};
 use crate::radio::{MeasuredBy, Rssi};
+pub(crate) use vault::TestVault;
 
 /// 22 October 2020, 18:00 UTC.
 pub(super) const NOW: Timestamp = Timestamp::from_unix_s(1_603_389_600);

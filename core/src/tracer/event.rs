@@ -43,6 +43,9 @@ pub enum Event {
         /// Alerts that were salvaged.
         alerts: usize,
     },
+    /// The key vault has lost the key to what was sealed: own keys, reports and sign-ups that were on their way, and receipts are gone. Tracing
+    /// goes on with new keys; encounters, exposures and alerts are kept.
+    KeysLost,
     /// Something came of an answer of a server.
     Courier(News),
     /// Everything was erased.
@@ -82,10 +85,12 @@ impl Tracer {
     }
 
     fn taken(&self, event: Option<Event>) -> Option<Event> {
-        if matches!(event, Some(Event::StoreRecovered { .. })) {
-            // Where this fails, it is told once more after the next start.
-            let _ = self.with(|state| Ok(state.store()?.forget_recovery()?));
-        }
+        // Where forgetting fails, it is told once more after the next start.
+        let _ = match &event {
+            Some(Event::StoreRecovered { .. }) => self.with(|state| Ok(state.store()?.forget_recovery()?)),
+            Some(Event::KeysLost) => self.with(|state| Ok(state.store()?.forget_lost_keys()?)),
+            _ => Ok(()),
+        };
         event
     }
 

@@ -46,8 +46,8 @@ use crate::encounters::recorder::Recorder;
 use crate::exposure::{Alert, Assessment, ExposureConfiguration, ExposureId, assess};
 use crate::keys::TemporaryExposureKey;
 use crate::radio::{Radio, Sighting};
-use crate::store::{Erasure, Opened, Store, StoreError};
-use crate::time::{Clock, ClockWatch};
+use crate::store::{Erasure, KeyVault, Opened, Store, StoreError};
+use crate::time::{Clock, ClockWatch, Timestamp};
 use correspond::Connection;
 use services::Services;
 use session::Session;
@@ -97,11 +97,26 @@ pub struct Config {
     pub service: ServiceUuid,
 }
 
+/// Where the store is, and what opens it.
+struct Place {
+    path: PathBuf,
+    vault: Option<Arc<dyn KeyVault>>,
+}
+
+impl Place {
+    fn open(&self, now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Result<(Store, Opened), StoreError> {
+        match &self.vault {
+            Some(vault) => Store::open_sealed(&self.path, Arc::clone(vault), now, rng),
+            None => Store::open(&self.path, now, rng),
+        }
+    }
+}
+
 /// A contact tracer on one store and one radio.
 pub struct Tracer {
     config: Config,
     clock: Box<dyn Clock>,
-    path: Option<PathBuf>,
+    place: Option<Place>,
     state: Mutex<State>,
     events: Mutex<VecDeque<Event>>,
     /// An event has come.
@@ -140,9 +155,37 @@ impl Tracer {
         clock: impl Clock + 'static,
         rng: impl CryptoRng + Send + 'static,
     ) -> Result<Self, TracerError> {
+        Self::open_at(Place { path: path.to_owned(), vault: None }, config, radio, clock, rng)
+    }
+
+    /// The same with own keys and tokens sealed under a key that `vault` wraps, which is how a phone keeps them. A store that was not sealed is
+    /// sealed now. Where the vault has lost its key, tracing begins with new keys, and [`Event::KeysLost`] says so.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where the vault does not work now: [`StoreError::Vault`], which may be tried again.
+    pub fn open_sealed(
+        config: Config,
+        path: &Path,
+        vault: Arc<dyn KeyVault>,
+        radio: Radio,
+        clock: impl Clock + 'static,
+        rng: impl CryptoRng + Send + 'static,
+    ) -> Result<Self, TracerError> {
+        Self::open_at(Place { path: path.to_owned(), vault: Some(vault) }, config, radio, clock, rng)
+    }
+
+    fn open_at(
+        place: Place,
+        config: Config,
+        radio: Radio,
+        clock: impl Clock + 'static,
+        rng: impl CryptoRng + Send + 'static,
+    ) -> Result<Self, TracerError> {
         let mut rng = rng;
-        let (store, opened) = Store::open(path, clock.now(), &mut rng)?;
-        Self::with_store(config, store, Some((path, opened)), radio, clock, rng)
+        let (store, opened) = place.open(clock.now(), &mut rng)?;
+        let tracer = Self::with_store(config, store, Some(place), radio, clock, rng)?;
+        tracer.tell_of_store(&opened, &mut tracer.lock())?;
+        Ok(tracer)
     }
 
     /// The same with a store in memory that is gone with the tracer: for simulations and tests.
@@ -163,7 +206,7 @@ impl Tracer {
     fn with_store(
         config: Config,
         mut store: Store,
-        file: Option<(&Path, Opened)>,
+        place: Option<Place>,
         radio: Radio,
         clock: impl Clock + 'static,
         rng: impl CryptoRng + Send + 'static,
@@ -182,7 +225,7 @@ impl Tracer {
         let tracer = Self {
             config,
             clock: Box::new(clock),
-            path: file.as_ref().map(|(path, _)| path.to_path_buf()),
+            place,
             state: Mutex::new(State {
                 store: Some(store),
                 tracing: Tracing::Stopped,
@@ -211,9 +254,6 @@ impl Tracer {
             checking: Mutex::new(()),
             ends_check: AtomicBool::new(false),
         };
-        if let Some((_, Opened::Recovered { own_keys, alerts, .. })) = file {
-            tracer.tell(Event::StoreRecovered { own_keys, alerts });
-        }
         if let Some(jump) = jump {
             tracer.tell(Event::ClockJumped(jump));
         }
@@ -377,20 +417,28 @@ impl Tracer {
     /// Looks at how work on the store went. Where it is damaged, it is opened anew, which salvages what it can.
     fn settle<T>(&self, result: Result<T, TracerError>) -> Result<T, TracerError> {
         if let Err(TracerError::Store(StoreError::Corrupt)) = &result
-            && let Some(path) = &self.path
+            && let Some(place) = &self.place
         {
             let now = self.clock.now();
             let mut state = self.lock();
             // The lock on the file goes with the old store.
             state.store = None;
-            let (store, opened) = Store::open(path, now, &mut state.rng)?;
+            let (store, opened) = place.open(now, &mut state.rng)?;
             state.store = Some(store);
-            drop(state);
-            if let Opened::Recovered { own_keys, alerts, .. } = opened {
-                self.tell(Event::StoreRecovered { own_keys, alerts });
-            }
+            self.tell_of_store(&opened, &mut state)?;
         }
         result
+    }
+
+    /// Tells what opening the store has found.
+    fn tell_of_store(&self, opened: &Opened, state: &mut State) -> Result<(), TracerError> {
+        if let Opened::Recovered { own_keys, alerts, .. } = *opened {
+            self.tell(Event::StoreRecovered { own_keys, alerts });
+        }
+        if state.store()?.has_lost_keys()? && !lock(&self.events).contains(&Event::KeysLost) {
+            self.tell(Event::KeysLost);
+        }
+        Ok(())
     }
 
     /// The radio falls silent, for whoever ends without a word; tracing is still what the user wants.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use super::TracerError;
 use crate::courier::waitlist::{Field, SignUpError};
 use crate::radio::RadioError;
-use crate::store::StoreError;
+use crate::store::{StoreError, VaultError};
 
 /// Another program's lock on the store, or its whole use of it.
 const STORE_IN_USE: Duration = Duration::from_secs(5);
+
+/// The user unlocks the phone for the first time, or an app is woken by the system when that was done.
+const VAULT_LOCKED: Duration = Duration::from_secs(60);
 
 /// A change that is on its way is through in this time, mostly.
 const CHANGE_UNDER_WAY: Duration = Duration::from_secs(60);
@@ -50,6 +53,8 @@ pub enum Permission {
 pub enum Input {
     /// The place of the store holds something else.
     StorePath,
+    /// The store is sealed, and there was no key vault.
+    KeyVault,
     /// The description of the servers, or there is none of what is asked for.
     Servers,
     /// The verification code.
@@ -70,6 +75,7 @@ mod code {
     pub(super) const INPUT_OUTPUT: u32 = 11;
     pub(super) const THREAD: u32 = 12;
     pub(super) const SEALING: u32 = 13;
+    pub(super) const VAULT: u32 = 14;
     /// SQLite's extended result codes follow.
     pub(super) const SQLITE: u32 = 1_000_000;
 }
@@ -96,6 +102,11 @@ impl StoreError {
             Self::DiskFull => Remedy::FreeSpace,
             Self::NoPermission => Remedy::Permit(Permission::Storage),
             Self::Corrupt => Remedy::Reopen,
+            Self::Sealed => Remedy::Correct(Input::KeyVault),
+            Self::Vault(VaultError::Locked) => Remedy::Retry(VAULT_LOCKED),
+            Self::Vault(VaultError::Failed { .. }) => Remedy::Retry(STORE_IN_USE),
+            // Opening takes care of it, and what a vault wraps with a new key is never lost.
+            Self::Vault(VaultError::KeyLost) => Remedy::Report(code::VAULT),
             Self::AlreadySent { .. } => Remedy::Report(code::IDENTIFIER_SENT),
             Self::Io { .. } => Remedy::Report(code::INPUT_OUTPUT),
             Self::Sqlite { code, .. } => Remedy::Report(code::SQLITE.saturating_add(code.unsigned_abs())),

@@ -1,5 +1,6 @@
 mod check;
 mod erasure;
+mod sealed;
 mod servers;
 mod sign_ups;
 
@@ -17,6 +18,7 @@ use crate::diagnosis::{DiagnosisKey, ReportType, SigningKey};
 use crate::keys::Metadata;
 use crate::keys::schedule::{MAX_ROTATION, MIN_ROTATION};
 use crate::radio::{Advertiser, MeasuredBy, RadioError, Rssi, Scanner};
+use crate::store::tests::TestVault;
 use crate::time::{ManualClock, Timestamp};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -74,6 +76,7 @@ struct Device {
     clock: ManualClock,
     hand: Arc<Mutex<Hand>>,
     authority: SigningKey,
+    vault: Option<Arc<TestVault>>,
     tracer: Option<Tracer>,
     seed: u64,
 }
@@ -89,6 +92,7 @@ impl Device {
             dir: tempfile::tempdir().unwrap(),
             hand: Arc::default(),
             authority: SigningKey::generate().unwrap(),
+            vault: None,
             tracer: None,
             seed: 0,
             clock,
@@ -98,6 +102,10 @@ impl Device {
     }
 
     fn restart(&mut self) {
+        self.try_restart().unwrap();
+    }
+
+    fn try_restart(&mut self) -> Result<(), TracerError> {
         self.tracer = None;
         let sent = self.sent();
         *self.hand.lock().unwrap() = Hand { sent, ..Hand::default() };
@@ -106,7 +114,12 @@ impl Device {
         let radio = Radio { scanner: Some(Box::new(radio.clone())), advertiser: Some(Box::new(radio)) };
         let config = Config { authority_keys: vec![self.authority.public_key().clone()], ..Config::default() };
         let rng = ChaCha20Rng::seed_from_u64(self.seed);
-        self.tracer = Some(Tracer::open(config, &self.dir.path().join("store"), radio, self.clock.clone(), rng).unwrap());
+        let (path, clock) = (self.dir.path().join("store"), self.clock.clone());
+        self.tracer = Some(match &self.vault {
+            Some(vault) => Tracer::open_sealed(config, &path, vault.clone(), radio, clock, rng)?,
+            None => Tracer::open(config, &path, radio, clock, rng)?,
+        });
+        Ok(())
     }
 
     fn tracer(&self) -> &Tracer {

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod sealing;
 mod vfs;
 
 use std::collections::BTreeMap;
@@ -175,11 +176,7 @@ fn record(steps: u64) -> Record {
     let path = dir.path().join("store");
     vfs::watch(dir.path(), None);
     let mut store = open(&path).unwrap().0;
-    let before = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap()).filter_map(|entry| {
-        let name = entry.file_name().into_string().unwrap();
-        (!name.ends_with("-shm")).then(|| (name, std::fs::read(entry.path()).unwrap()))
-    });
-    let before = before.collect();
+    let before = files_in(dir.path());
     vfs::forget();
     let mut acknowledged = vec![(0, Content::of(&store).unwrap())];
     for step in 0..steps {
@@ -190,14 +187,28 @@ fn record(steps: u64) -> Record {
     Record { before, ops: vfs::unwatch().0, acknowledged }
 }
 
-/// How one disk was judged; `Err` says what is wrong.
-fn judge(record: &Record, moment: usize, files: &BTreeMap<String, Vec<u8>>, dir: &Path) -> Result<(), String> {
+/// What a disk would keep of a directory: the shared memory is none of it.
+fn files_in(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()).filter_map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (!name.ends_with("-shm")).then(|| (name, std::fs::read(entry.path()).unwrap()))
+    });
+    files.collect()
+}
+
+/// Makes a directory hold these files and nothing else.
+fn lay_out(dir: &Path, files: &BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
     for (name, content) in files {
         std::fs::write(dir.join(name), content).unwrap();
     }
+}
+
+/// How one disk was judged; `Err` says what is wrong.
+fn judge(record: &Record, moment: usize, files: &BTreeMap<String, Vec<u8>>, dir: &Path) -> Result<(), String> {
+    lay_out(dir, files);
     let path = dir.join("store");
     let (mut store, opened) = open(&path).map_err(|e| format!("does not open: {e}"))?;
     if opened != Opened::Existing {

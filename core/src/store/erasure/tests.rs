@@ -73,7 +73,7 @@ fn found(path: &Path, traces: &HashSet<[u8; 16]>) -> usize {
 }
 
 fn delete(store: &mut Store) {
-    store.write(|tx| delete_expired(tx, NOW, &kept_until(NOW))).unwrap();
+    store.write_sealed(|tx, seal| delete_expired(tx, seal, NOW, &kept_until(NOW))).unwrap();
 }
 
 /// A connection of another program that is in the middle of reading.

@@ -71,3 +71,53 @@ fn a_migration_that_fails_changes_nothing() {
     assert!(matches!(open_at(&path, NOW), Err(StoreError::Sqlite { .. })));
     assert_eq!(shape(&Connection::open(&path).unwrap()), before);
 }
+
+#[test]
+fn the_whole_schema_is_in_the_first_page_new_or_migrated() {
+    let ((_dir_1, new), (_dir_2, migrated)) = (place(), place());
+    version_1(&migrated).execute_batch("INSERT INTO state (id, secret) VALUES (1, zeroblob(32))").unwrap();
+    for path in [new, migrated] {
+        drop(open(&path));
+        // Behind the header of the database begins the table of all tables: 13 is a leaf, 5 would have pages below it (SQLite, "Database File Format", 1.6).
+        assert_eq!(std::fs::read(&path).unwrap()[100], 13);
+    }
+}
+
+/// Every value of the tables that version 1 had.
+fn rows(conn: &Connection) -> Vec<String> {
+    let rows = ["state", "own_keys", "calibrations", "encounters"].map(|table| {
+        let mut query = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = query.column_count();
+        let row = |row: &rusqlite::Row| (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column)).collect();
+        let rows = query.query_map([], row).unwrap();
+        rows.map(|row: rusqlite::Result<Vec<_>>| format!("{table} {:?}", row.unwrap())).collect::<Vec<_>>()
+    });
+    rows.concat()
+}
+
+#[test]
+fn the_file_of_version_1_is_what_its_sql_makes_and_opens_with_all_it_holds_plain_and_sealed() {
+    for vault in [None, Some(std::sync::Arc::new(TestVault::default()))] {
+        let ((_dir, path), (_dir_2, made)) = (place(), place());
+        std::fs::write(&path, include_bytes!("version_1.db")).unwrap();
+        let (file, made) = (Connection::open(&path).unwrap(), version_1(&made));
+        made.execute_batch(include_str!("version_1_content.sql")).unwrap();
+        assert_eq!((shape(&file), rows(&file)), (shape(&made), rows(&made)));
+        drop(file);
+
+        let (store, opened) = match vault {
+            None => open_at(&path, NOW).unwrap(),
+            Some(vault) => Store::open_sealed(&path, vault, NOW, &mut rng(1)).unwrap(),
+        };
+        let own = store.own_keys().unwrap();
+        assert_eq!((opened, own.len(), own[0].highest_sent), (Opened::Existing, 1, Some(NOW.interval())));
+        assert_eq!(own[0].key.as_bytes()[..], (0..16).collect::<Vec<u8>>());
+        assert_eq!((own[0].key.rolling_start(), own[0].key.rolling_period()), (NOW.interval().day_start(), 144));
+        let heard = store.identifiers().unwrap().into_iter().map(|stored| store.encounter(stored.encounter).unwrap().unwrap());
+        let heard: Vec<_> = heard.map(|e| (e.frame.rpi.0[0], e.packets.len(), e.measured_by, e.packets[0].rssi)).collect();
+        let expected = [(0, 1, MeasuredBy::Us, -64), (0x11, 2, MeasuredBy::Peer, -70), (0x22, 1, MeasuredBy::Us, -90)];
+        assert_eq!(heard, expected.map(|(byte, packets, by, rssi)| (byte, packets, by, Rssi(rssi))));
+        assert_eq!(store.encounter(crate::encounters::EncounterId(8)).unwrap().unwrap().packets[1].rssi, Rssi(-71));
+        assert_eq!((store.latest_packet(), store.clock_state().unwrap().unwrap().last_seen), (Ok(Some(NOW)), NOW));
+    }
+}

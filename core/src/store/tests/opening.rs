@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::*;
 
 /// Every file beside a database, byte by byte.
-fn files_beside(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn files_beside(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| (path.clone(), fs::read(&path).unwrap_or_default())).collect()
 }

@@ -31,7 +31,7 @@ fn filled(path: &Path) -> Before {
 const PAGE: usize = 4096;
 
 /// Overwrites the pages of the encounters' table that lie after the others.
-fn damage_encounters(path: &Path) {
+pub(super) fn damage_encounters(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let pages = bytes.len() / PAGE;
     bytes[(pages / 2) * PAGE..(pages / 2 + 3) * PAGE].fill(0xA5);
@@ -156,8 +156,8 @@ fn a_recovery_that_is_interrupted_anywhere_goes_on() {
     let sibling = |path: &Path, suffix| files::sibling(path, suffix);
 
     // What a whole recovery leaves at each step: taken from one that is stopped before its files are moved.
-    let home = open::Home { lock: files::Lock::take(&path).unwrap(), path: path.clone() };
-    let salvage = salvage::Salvage::read(&path, &mut rng(1)).unwrap();
+    let home = open::Home { lock: files::Lock::take(&path).unwrap(), path: path.clone(), vault: None };
+    let salvage = salvage::Salvage::read(&path, None, &mut rng(1)).unwrap();
     open::build(&sibling(&path, "-new"), &salvage, Some(NOW.unix_s())).unwrap();
     let complete = fs::read(sibling(&path, "-new")).unwrap();
     drop(home);
