@@ -20,7 +20,7 @@ pub trait Clock: Send + Sync {
     fn monotonic_ms(&self) -> u64;
 }
 
-/// A clock that stands still until it is told; [`Tracer::wake`](crate::Tracer::wake) has a tracer look at it.
+/// A clock that stands still until it is told; `Tracer::wake` has a tracer look at it.
 #[derive(Debug, uniffi::Object)]
 pub struct ManualClock {
     clock: vigie::time::ManualClock,

@@ -97,7 +97,7 @@ pub enum StorageProblem {
     Newer,
 }
 
-/// Codes of [`VigieError::Internal`] that are made here.
+/// Codes of `VigieError::Internal` that are made here.
 const SHUT_DOWN: u32 = 2;
 const NO_CHANCE: u32 = 3;
 

@@ -43,7 +43,7 @@ pub enum Event {
         /// Seconds by which it is ahead of what was expected; negative where it is behind.
         ahead_s: i64,
     },
-    /// An exposure calls for a warning. Raised once for one exposure; [`Tracer::alerts`](crate::Tracer::alerts) keeps it.
+    /// An exposure calls for a warning. Raised once for one exposure; `Tracer::alerts` keeps it.
     AlertRaised {
         /// The warning.
         alert: Alert,

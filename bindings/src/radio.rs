@@ -34,7 +34,7 @@ const MAX_QUEUED: usize = 64;
 pub struct Advertisement {
     /// The 16-bit UUID of the service.
     pub service: u16,
-    /// Its service data: 20 bytes. A system that cannot send any shows the service alone, never both, and serves [`RadioSink::payload`] over GATT.
+    /// Its service data: 20 bytes. A system that cannot send any shows the service alone, never both, and serves `RadioSink::payload` over GATT.
     pub service_data: Vec<u8>,
 }
 
@@ -67,7 +67,7 @@ pub enum RadioProblem {
     },
 }
 
-/// What a [`Radio`] throws.
+/// What a `Radio` throws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, uniffi::Error)]
 pub enum RadioError {
     /// It cannot now.
@@ -78,7 +78,7 @@ pub enum RadioError {
     },
 }
 
-/// The phone's Bluetooth. Calls may block for up to 10 s; apart from [`RadioError`] they throw nothing.
+/// The phone's Bluetooth. Calls may block for up to 10 s; apart from `RadioError` they throw nothing.
 #[uniffi::export(with_foreign)]
 pub trait Radio: Send + Sync {
     /// Called once, before anything else: from now on results go to this sink.
@@ -100,11 +100,11 @@ pub trait Radio: Send + Sync {
     /// Stops sending.
     fn stop_advertising(&self);
 
-    /// Connects to a peer of a [`ScanResult`], reads its payload under this service, writes this back, and disconnects. Gives what was read.
+    /// Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
     fn exchange(&self, peer: String, service: u16, write_back: Vec<u8>) -> Result<Vec<u8>, RadioError>;
 }
 
-/// Takes what a [`Radio`] hears.
+/// Takes what a `Radio` hears.
 #[derive(uniffi::Object)]
 pub struct RadioSink {
     air: Arc<Air>,
@@ -121,7 +121,7 @@ impl RadioSink {
     /// A peer has written to this device's GATT characteristic; parts of a long write are put together before. Give the peer an error where this throws.
     ///
     /// # Errors
-    /// [`VigieError::InputInvalid`] where it is no write-back.
+    /// `VigieError::InputInvalid` where it is no write-back.
     pub fn wrote(&self, value: Vec<u8>, at_ms: i64) -> Result<(), VigieError> {
         let WriteBack { frame, rssi } = WriteBack::decode(&value).map_err(|_| VigieError::input(Input::Bytes))?;
         let sighting = Sighting { frame, rssi, measured_by: MeasuredBy::Peer, at: Timestamp::from_unix_ms(at_ms) };

@@ -45,7 +45,7 @@ pub enum ReportState {
         ahead_s: i64,
     },
     /// The code was wrong, is too old, or was used up by an answer that got lost. Keys and consent are kept: ask for another code, and
-    /// [`Tracer::report_again`](crate::Tracer::report_again).
+    /// `Tracer::report_again`.
     NeedsNewCode,
     /// The keys are published.
     Done {

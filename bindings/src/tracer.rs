@@ -32,7 +32,7 @@ use crate::vault::{KeyVault, PhoneVault};
 /// The most files that one check takes.
 const MAX_FILES: usize = 10_000;
 
-/// A contact tracer on one store and one radio. It works in the background from [`open`](Self::open) to [`shut_down`](Self::shut_down).
+/// A contact tracer on one store and one radio. It works in the background from `open` to `shut_down`.
 #[derive(uniffi::Object)]
 pub struct Tracer {
     /// `None` after the end.
@@ -52,14 +52,14 @@ struct Core {
 
 #[uniffi::export]
 impl Tracer {
-    /// Opens the store, made where there is none, and takes hold of the radio. Nothing is sent or heard before [`start`](Self::start).
+    /// Opens the store, made where there is none, and takes hold of the radio. Nothing is sent or heard before `start`.
     ///
     /// Each part may be left out: without a radio nothing is traced, without a transport no server is asked, without a vault nothing is sealed at rest, and
     /// without a clock the device's is read.
     ///
     /// # Errors
-    /// [`VigieError::InputInvalid`] where the configuration is wrong; [`VigieError::Storage`], [`VigieError::PermissionNeeded`] and
-    /// [`VigieError::RetryAfter`] where the store cannot be used: the last where another process, or another tracer, has it open, or the vault is locked.
+    /// `VigieError::InputInvalid` where the configuration is wrong; `VigieError::Storage`, `VigieError::PermissionNeeded` and
+    /// `VigieError::RetryAfter` where the store cannot be used: the last where another process, or another tracer, has it open, or the vault is locked.
     #[uniffi::constructor(default(radio = None, transport = None, vault = None, clock = None))]
     pub async fn open(
         config: Config,
@@ -74,8 +74,8 @@ impl Tracer {
     /// Begins to send and to hear. Needs no network and no server. Starting twice is no error.
     ///
     /// # Errors
-    /// [`VigieError::PermissionNeeded`] and [`VigieError::AdapterUnavailable`] where the radio cannot now: tracing is wanted all the same, is tried again
-    /// by itself, and an event tells when it works. [`VigieError::Storage`]: no identifier is sent that could not be kept.
+    /// `VigieError::PermissionNeeded` and `VigieError::AdapterUnavailable` where the radio cannot now: tracing is wanted all the same, is tried again
+    /// by itself, and an event tells when it works. `VigieError::Storage`: no identifier is sent that could not be kept.
     pub async fn start(&self) -> Result<(), VigieError> {
         self.run(|tracer| {
             tracer.start();
@@ -91,7 +91,7 @@ impl Tracer {
     /// Ends sending and hearing; what was heard is kept.
     ///
     /// # Errors
-    /// [`VigieError::Storage`] where the last encounters could not be kept; they are tried again.
+    /// `VigieError::Storage` where the last encounters could not be kept; they are tried again.
     pub async fn stop(&self) -> Result<(), VigieError> {
         self.run(|tracer| Ok(tracer.stop()?)).await
     }
@@ -99,7 +99,7 @@ impl Tracer {
     /// How it stands.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn status(&self) -> Result<Status, VigieError> {
         self.run(|tracer| Ok(tracer.status()?.into())).await
     }
@@ -115,7 +115,7 @@ impl Tracer {
     /// the configuration are matched as they come. A file that cannot be read or verified is reported, and blocks no other.
     ///
     /// # Errors
-    /// [`VigieError::Storage`]; what was matched before stays, and the next check goes on from there.
+    /// `VigieError::Storage`; what was matched before stays, and the next check goes on from there.
     #[uniffi::method(default(cancel = None))]
     pub async fn check(&self, files: Vec<String>, cancel: Option<Arc<Cancel>>) -> Result<CheckReport, VigieError> {
         if files.len() > MAX_FILES {
@@ -132,7 +132,7 @@ impl Tracer {
     /// What follows from all key files that were matched so far.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn risk(&self) -> Result<Risk, VigieError> {
         self.run(|tracer| Ok(tracer.assessment()?.into())).await
     }
@@ -140,7 +140,7 @@ impl Tracer {
     /// The alerts that stand, oldest first.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn alerts(&self) -> Result<Vec<Alert>, VigieError> {
         self.run(|tracer| Ok(tracer.alerts()?.into_iter().map(Into::into).collect())).await
     }
@@ -148,7 +148,7 @@ impl Tracer {
     /// Notes that the user has seen an alert.
     ///
     /// # Errors
-    /// [`VigieError::InputInvalid`] where this is no alert's id; [`VigieError::Storage`].
+    /// `VigieError::InputInvalid` where this is no alert's id; `VigieError::Storage`.
     pub async fn acknowledge_alert(&self, id: Vec<u8>) -> Result<(), VigieError> {
         let id = <[u8; 16]>::try_from(id).map_err(|_| VigieError::input(Input::Alert))?;
         self.run(move |tracer| Ok(tracer.acknowledge_alert(ExposureId(id))?)).await
@@ -173,13 +173,13 @@ impl Tracer {
     /// is erased as soon as that ends.
     ///
     /// # Errors
-    /// [`VigieError::Storage`]; tracing is stopped, and it may be called again.
+    /// `VigieError::Storage`; tracing is stopped, and it may be called again.
     pub async fn erase_everything(&self) -> Result<bool, VigieError> {
         self.run(|tracer| Ok(matches!(tracer.erase_everything()?, Erasure::Pending { .. }))).await
     }
 
-    /// Ends everything: the radio falls silent, requests end, threads end, [`next_event`](Self::next_event) gives none, and the store can be opened again.
-    /// What was kept stays. Every later call throws [`VigieError::Internal`] with code 2. Twice is no error. Dropping the last reference does the same.
+    /// Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
+    /// What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
     pub async fn shut_down(&self) {
         let end = self.take_core();
         unblock(move || drop(end)).await;

@@ -31,7 +31,7 @@ pub struct HttpRequest {
     /// `POST` with this JSON; `GET` where there is none.
     pub body: Option<Vec<u8>>,
     /// Where the content goes of an answer 200 (instead of what the file holds) or 206 (behind it). With any other status the file stays as it is, and
-    /// without a path the content is [`HttpResponse::body`].
+    /// without a path the content is `HttpResponse::body`.
     pub file: Option<String>,
     /// The most bytes that the file may hold in all, or else the body may have, after decompression.
     pub limit: u64,
@@ -48,7 +48,7 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
 }
 
-/// What a [`Transport`] throws.
+/// What a `Transport` throws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, uniffi::Error)]
 pub enum TransportError {
     /// There is no answer.
@@ -74,7 +74,7 @@ pub enum TransportProblem {
     Disk,
 }
 
-/// Carries requests, one at a time, on a thread of the library; it may block for up to 60 s. Apart from [`TransportError`] it throws nothing.
+/// Carries requests, one at a time, on a thread of the library; it may block for up to 60 s. Apart from `TransportError` it throws nothing.
 #[uniffi::export(with_foreign)]
 pub trait Transport: Send + Sync {
     /// Sends a request once, and waits for the answer. Any status is an answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vigie::store;
 use zeroize::{Zeroize, Zeroizing};
 
-/// What a [`KeyVault`] throws.
+/// What a `KeyVault` throws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, uniffi::Error)]
 pub enum VaultError {
     /// It cannot now, or not any more.
@@ -28,7 +28,7 @@ pub enum VaultProblem {
 }
 
 /// Wraps and unwraps the key that the store is sealed with, with a key of its own that never leaves it: in Android's Keystore or Apple's Keychain. Usable
-/// while the phone is locked, from its first unlock on. Apart from [`VaultError`] it throws nothing.
+/// while the phone is locked, from its first unlock on. Apart from `VaultError` it throws nothing.
 #[uniffi::export(with_foreign)]
 pub trait KeyVault: Send + Sync {
     /// Wraps 32 random bytes, authenticated; the result has 1 to 4,096 bytes. Where its own key is gone, a vault makes another one, and wraps.

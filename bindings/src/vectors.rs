@@ -8,7 +8,7 @@ use crate::error::{Input, VigieError};
 /// The Rolling Proximity Identifier of a Temporary Exposure Key (16 bytes) in an interval: 16 bytes. Exposure Notification, Cryptography Specification v1.2.
 ///
 /// # Errors
-/// [`VigieError::InputInvalid`] where the key has another length.
+/// `VigieError::InputInvalid` where the key has another length.
 #[uniffi::export]
 pub fn rolling_proximity_identifier(key: Vec<u8>, interval: u32) -> Result<Vec<u8>, VigieError> {
     Ok(read_key(key, interval)?.identifier(EnIntervalNumber::new(interval)).0.to_vec())
@@ -17,7 +17,7 @@ pub fn rolling_proximity_identifier(key: Vec<u8>, interval: u32) -> Result<Vec<u
 /// The Associated Encrypted Metadata of 4 bytes under the identifier of that interval: 4 bytes. The same specification.
 ///
 /// # Errors
-/// [`VigieError::InputInvalid`] where key or metadata have another length.
+/// `VigieError::InputInvalid` where key or metadata have another length.
 #[uniffi::export]
 pub fn associated_encrypted_metadata(key: Vec<u8>, interval: u32, metadata: Vec<u8>) -> Result<Vec<u8>, VigieError> {
     let key = read_key(key, interval)?;

@@ -101,7 +101,7 @@ pub enum SignUpState {
         reason: SignUpRefusal,
     },
     /// It was sealed to a key that is not taken any more: the person fills in the form again, and
-    /// [`Tracer::correct_sign_up`](crate::Tracer::correct_sign_up) takes it.
+    /// `Tracer::correct_sign_up` takes it.
     NeedsForm,
     /// It was withdrawn, or erased by the authority.
     Withdrawn,
@@ -147,10 +147,10 @@ pub struct SignUpPapers {
     pub receipt: Option<String>,
 }
 
-/// A new recovery code, to be shown and written down before [`Tracer::sign_up`](crate::Tracer::sign_up). In groups of four, as a person reads it.
+/// A new recovery code, to be shown and written down before `Tracer::sign_up`. In groups of four, as a person reads it.
 ///
 /// # Errors
-/// [`VigieError::Internal`] where the system gives no random numbers.
+/// `VigieError::Internal` where the system gives no random numbers.
 #[uniffi::export]
 pub fn new_recovery_code() -> Result<String, VigieError> {
     Ok(core::RecoveryCode::generate(&mut crate::tracer::chance()?).grouped())
@@ -159,7 +159,7 @@ pub fn new_recovery_code() -> Result<String, VigieError> {
 /// The same code in groups of four, where it is one: for a field in which somebody types.
 ///
 /// # Errors
-/// [`VigieError::InputInvalid`] where it has a typing mistake.
+/// `VigieError::InputInvalid` where it has a typing mistake.
 #[uniffi::export]
 pub fn group_recovery_code(typed: String) -> Result<String, VigieError> {
     read_recovery_code(&typed).map(|code| code.grouped())

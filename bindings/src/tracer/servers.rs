@@ -17,7 +17,7 @@ impl Tracer {
     /// the server has them, whatever the network and the phone do in between. Gives the report's name. Needs no network.
     ///
     /// # Errors
-    /// [`VigieError::InputInvalid`] where the code has a typing mistake, or an earlier report is under way; [`VigieError::Storage`]. Nothing is sent then.
+    /// `VigieError::InputInvalid` where the code has a typing mistake, or an earlier report is under way; `VigieError::Storage`. Nothing is sent then.
     pub async fn report(&self, code: String, details: ReportDetails) -> Result<i64, VigieError> {
         let code = read_code(&code)?;
         self.run(move |tracer| Ok(tracer.report(&code, details.for_core())?.0)).await
@@ -26,7 +26,7 @@ impl Tracer {
     /// Goes on with a report that needs another code, with the keys and the consent that it has. `false` where it does not need one.
     ///
     /// # Errors
-    /// As [`report`](Self::report).
+    /// As `report`.
     pub async fn report_again(&self, id: i64, code: String) -> Result<bool, VigieError> {
         let code = read_code(&code)?;
         self.run(move |tracer| Ok(tracer.report_again(ReportId(id), &code)?)).await
@@ -35,7 +35,7 @@ impl Tracer {
     /// Withdraws a report. `false` where its keys may have been sent, or where there is none.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn withdraw_report(&self, id: i64) -> Result<bool, VigieError> {
         self.run(move |tracer| Ok(tracer.withdraw_report(ReportId(id))?)).await
     }
@@ -43,7 +43,7 @@ impl Tracer {
     /// The reports of the last 14 days, oldest first.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn reports(&self) -> Result<Vec<Report>, VigieError> {
         self.run(|tracer| Ok(tracer.reports()?.into_iter().map(Into::into).collect())).await
     }
@@ -52,8 +52,8 @@ impl Tracer {
     /// woken up for some seconds. Otherwise all of it is done at this device's own moments.
     ///
     /// # Errors
-    /// [`VigieError::RetryAfter`] where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-    /// asked to. [`VigieError::InputInvalid`] where no servers are configured. [`VigieError::Storage`].
+    /// `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
+    /// asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
     #[uniffi::method(default(cancel = None))]
     pub async fn sync(&self, cancel: Option<Arc<Cancel>>) -> Result<SyncReport, VigieError> {
         if !self.has_servers {
@@ -83,7 +83,7 @@ impl Tracer {
     /// How the key lists stand; none where no servers are configured.
     ///
     /// # Errors
-    /// [`VigieError::Storage`].
+    /// `VigieError::Storage`.
     pub async fn key_lists(&self) -> Result<Vec<KeyListStatus>, VigieError> {
         self.run(|tracer| Ok(tracer.key_lists()?.into_iter().map(Into::into).collect())).await
     }
@@ -99,7 +99,7 @@ impl Tracer {
     /// Needs no network, and never waits for one.
     ///
     /// # Errors
-    /// [`VigieError::Internal`] after the end.
+    /// `VigieError::Internal` after the end.
     pub async fn bulletin(&self, language: String, app_version: String) -> Result<Option<Bulletin>, VigieError> {
         self.run(move |tracer| Ok(tracer.bulletin().map(|kept| Bulletin::in_language(&kept, &language, &app_version)))).await
     }

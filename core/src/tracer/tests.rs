@@ -5,6 +5,7 @@ mod servers;
 mod sign_ups;
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tempfile::TempDir;
 
+use super::session::Session;
 use super::*;
 use crate::beacon::Frame;
 use crate::diagnosis::{DiagnosisKey, ReportType, SigningKey};
 use crate::keys::Metadata;
 use crate::keys::schedule::{MAX_ROTATION, MIN_ROTATION};
-use crate::radio::{Advertiser, MeasuredBy, RadioError, Rssi, Scanner};
+use crate::radio::{Advertiser, MeasuredBy, Radio, RadioError, Rssi, Scanner};
 use crate::store::tests::TestVault;
 use crate::time::{ManualClock, Timestamp};
 

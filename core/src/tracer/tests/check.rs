@@ -1,6 +1,7 @@
 //! Key files: what is matched, and who is alerted.
 
 use super::*;
+use crate::encounters::recorder::Recorder;
 
 #[test]
 fn own_identifiers_are_never_recorded_and_own_published_keys_never_match() {
