@@ -2,11 +2,13 @@
 
 mod control;
 mod generated;
+mod python;
 
 use std::path::{Path, PathBuf};
 
 pub use control::{Control, full_disk};
 pub use generated::{Generated, generate};
+pub use python::python;
 
 /// The workspace.
 pub fn root() -> &'static Path {
