@@ -1,6 +1,7 @@
 //! What the tests of each language share: the built library, the code that is generated of it, and the compilers.
 
 mod generated;
+pub mod kotlin;
 
 use std::path::{Path, PathBuf};
 
