@@ -5,7 +5,9 @@ import java.io.File
 import java.net.HttpURLConnection
 import java.net.URL
 import kotlin.system.exitProcess
+import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
 import vigie.ffi.Event
 import vigie.ffi.RadioProblem
@@ -53,7 +55,7 @@ fun main() = runBlocking(Dispatchers.Default) {
 }
 
 /** The phones of a scene, and the servers around them. */
-private class World(private val scope: kotlinx.coroutines.CoroutineScope, private val folder: File) {
+private class World(private val scope: CoroutineScope, private val folder: File) {
     private val phones = linkedMapOf<String, Phone>()
     private val vaults = mutableMapOf<String, MemoryVault>()
 
@@ -127,24 +129,29 @@ private class World(private val scope: kotlinx.coroutines.CoroutineScope, privat
     private suspend fun radio(phone: Phone, state: String) {
         if (state == "off") return phone.radio.fail(RadioProblem.PoweredOff).also { phone.vigie.wake() }
         phone.radio.work()
-        until("the radio is used again", 60) {
+        untilLater("the radio is used again") { phone.vigie.status().radioProblem == null }
+    }
+
+    /** Lets time pass meanwhile: what failed is tried again in some seconds, and between the steps of a report are gaps. */
+    private suspend fun untilLater(what: String, isSo: suspend () -> Boolean) = until(what, 60) {
+        isSo() || false.also {
             passes(RETRY_MS)
-            kotlinx.coroutines.delay(20)
-            phone.vigie.status().radioProblem == null
+            delay(50)
         }
     }
+
+    private suspend fun state(phone: Phone) = phone.vigie.reports().single { it.id == phone.report }.state
 
     private suspend fun expect(phone: Phone, words: List<String>) {
         val what = words.joinToString(" ")
         when {
-            words[0] == "report" -> until("$what: ${phone.vigie.reports()}", 60) {
-                val state = phone.vigie.reports().single { it.id == phone.report }.state
-                val isEnded = state is ReportState.Done || state is ReportState.Refused
-                if (words[1] == "done") state is ReportState.Done else !isEnded
+            what == "report done" -> untilLater(what) { state(phone) is ReportState.Done }
+            what == "report waiting" -> state(phone).let {
+                if (it is ReportState.Done || it is ReportState.Refused) throw AssertionError("found $it")
             }
             what == "alert high" -> until(what, 60) { phone.vigie.alerts().any { it.level == RiskLevel.HIGH } }
             what == "no alert" -> same(emptyList<Any>(), phone.vigie.alerts())
-            words[0] == "told" -> until("$what: ${phone.events}", 60) { phone.events.any { name(it) == words[1] } }
+            words[0] == "told" -> untilLater(what) { phone.events.any { name(it) == words[1] } }
             words[0] == "radio" -> until(what, 30) { name(phone.vigie.status().radioProblem) == words.drop(2).joinToString(" ") }
             words[0] == "encounters" -> {
                 val found = phone.vigie.status().encounters
