@@ -24,6 +24,11 @@ class FakeRadio : Radio {
         @Synchronized get
         private set
 
+    /** When it was first told what to send, by the clock of [System.nanoTime]. */
+    @Volatile
+    var advertisedAt = 0L
+        private set
+
     var isScanning = false
         @Synchronized get
         private set
@@ -59,6 +64,7 @@ class FakeRadio : Radio {
     @Synchronized
     override fun advertise(advertisement: Advertisement) {
         fail()
+        if (advertisedAt == 0L) advertisedAt = System.nanoTime()
         this.advertisement = advertisement
     }
 

@@ -122,6 +122,35 @@ impl Toolchain {
         }
     }
 
+    /// What these packages show to an app, as `javap` writes it, without the machinery of uniffi.
+    ///
+    /// # Errors
+    /// What the compiler or `javap` says.
+    pub fn surface(&self, packages: &[&str]) -> anyhow::Result<String> {
+        let bindings = self.bindings()?;
+        let mut classes = Vec::new();
+        for jar in &bindings[..2] {
+            let list = Command::new("jar").arg("tf").arg(jar).output()?;
+            let list = String::from_utf8(list.stdout)?;
+            classes.extend(list.lines().filter_map(|line| Some(line.strip_suffix(".class")?.replace('/', "."))));
+        }
+        let is_shown = |class: &String| {
+            let (package, name) = class.rsplit_once('.').unwrap_or(("", class));
+            // What begins with a digit has no name in Kotlin.
+            packages.contains(&package)
+                && !is_machinery(name)
+                && name.split('$').all(|part| !part.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        classes.retain(is_shown);
+        classes.sort();
+        let output = Command::new("javap").args(["-public", "-cp"]).arg(self.class_path(&bindings)?).args(&classes).output()?;
+        ensure!(output.status.success(), "javap: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout)?;
+        // An interface that the library hands on to itself is no function of an app.
+        let lines = text.lines().filter(|line| !line.starts_with("Compiled from") && !is_machinery(line));
+        Ok(lines.flat_map(|line| [line, "\n"]).collect())
+    }
+
     /// What generated code needs beside Kotlin itself.
     fn libraries(&self) -> Vec<PathBuf> {
         vec![self.package.join("lib/kotlinx-coroutines-core-jvm.jar"), PathBuf::from(JNA)]
@@ -153,6 +182,23 @@ impl Toolchain {
         fs::write(kept, hash)?;
         Ok(())
     }
+}
+
+/// Whether a name, or a line that shows a member, is of what uniffi keeps for itself.
+fn is_machinery(shown: &str) -> bool {
+    let words = [
+        "uniffi",
+        "Uniffi",
+        "UniFFI",
+        "FfiConverter",
+        "RustBuffer",
+        "ForeignBytes",
+        "NoHandle",
+        "DefaultImpls",
+        "access$",
+        "callWithHandle",
+    ];
+    words.iter().any(|word| shown.contains(word))
 }
 
 /// Fetches the compiler with npm, and unpacks it.
