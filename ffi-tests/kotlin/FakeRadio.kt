@@ -15,9 +15,12 @@ class FakeRadio : Radio {
         @Synchronized get
         @Synchronized private set
 
-    /** What is thrown instead, if something is. */
+    /** What is thrown instead, if something is: by calls that may fail, and by those that may not. */
     @Volatile
     var surprise: Exception? = null
+
+    @Volatile
+    var surpriseAtStop: Exception? = null
 
     /** What is on the air. */
     var advertisement: Advertisement? = null
@@ -58,6 +61,7 @@ class FakeRadio : Radio {
 
     @Synchronized
     override fun stopScanning() {
+        surpriseAtStop?.let { throw it }
         isScanning = false
     }
 

@@ -166,10 +166,6 @@ private class World(private val scope: CoroutineScope, private val folder: File)
     }
 }
 
-private fun same(expected: Any?, found: Any?) {
-    if (expected != found) throw AssertionError("expected $expected, found $found")
-}
-
 /** As the scenario calls it. */
 private fun name(failure: VigieException?) = when (failure) {
     null -> ""
@@ -188,7 +184,8 @@ private fun name(problem: RadioProblem?) = when (problem) {
 /** `RadioFailed` is `radio_failed`. */
 private fun name(event: Event) = event::class.simpleName.orEmpty().replace(Regex("(?<=.)([A-Z])"), "_$1").lowercase()
 
-private fun control(method: String, path: String): String {
+/** Asks the world around the scenario. */
+fun control(method: String, path: String): String {
     val connection = URL(System.getenv("VIGIE_CONTROL") + path).openConnection() as HttpURLConnection
     connection.requestMethod = method
     if (connection.responseCode != 200) {

@@ -10,8 +10,6 @@ import vigie.ffi.Config
 import vigie.ffi.ManualClock
 import vigie.ffi.ScanResult
 
-/** 22 October 2020, 18:00 UTC. */
-private const val NOW_MS = 1_603_389_600_000L
 private const val RESULTS = 100_000
 private const val BATCH = 100
 private const val ROUNDS = 9
