@@ -2,6 +2,7 @@
 
 mod control;
 mod generated;
+pub mod kotlin;
 mod python;
 
 use std::path::{Path, PathBuf};
