@@ -2,6 +2,7 @@
 
 mod control;
 mod generated;
+pub mod swift;
 
 use std::path::{Path, PathBuf};
 
