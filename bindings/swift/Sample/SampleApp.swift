@@ -96,7 +96,7 @@ final class Model: ObservableObject {
     private func act(_ work: @escaping (Tracer) async throws -> Void) {
         Task {
             do {
-                let tracer = try await tracer()
+                let tracer = try await self.tracer()
                 try await work(tracer)
                 status = try await tracer.status()
             } catch let error as VigieError {

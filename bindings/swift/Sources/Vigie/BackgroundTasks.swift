@@ -46,13 +46,13 @@ public enum BackgroundTasks {
         for request in [refresh, processing] as [BGTaskRequest] {
             // https://developer.apple.com/documentation/backgroundtasks/bgtaskscheduler/submit(_:): fails where the user has switched off background
             // refresh, and on a simulator; the library works whenever the app is open.
-            try? BGTaskScheduler.shared.submit(request)
+            _ = try? BGTaskScheduler.shared.submit(request)
         }
     }
 
     private static func run(_ task: BGTask, tracer: @escaping @Sendable () async -> Tracer?) {
         schedule()
-        let work = _Concurrency.Task {
+        let work = _Concurrency.Task<Bool, Never> {
             guard let tracer = await tracer() else { return true }
             tracer.wake()
             // What was missed is asked again by then: no failure of this run.

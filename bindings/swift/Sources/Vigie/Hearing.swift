@@ -21,7 +21,7 @@ final class Hearing: NSObject, @unchecked Sendable {
     private var services: [CBUUID] = []
     private var isScanning = false
     private var batch: [ScanResult] = []
-    private var exchange: Exchange?
+    private var running: Exchange?
 
     init(queue: DispatchQueue, restoreIdentifier: String?) {
         self.queue = queue
@@ -58,10 +58,10 @@ final class Hearing: NSObject, @unchecked Sendable {
         let mine = Exchange(service: GattUuid.service(service), writeBack: writeBack)
         let begun: Bool = queue.sync {
             // https://developer.apple.com/documentation/corebluetooth/cbcentralmanager/retrieveperipherals(withidentifiers:): who was heard is known.
-            guard exchange == nil, let identifier = UUID(uuidString: peer),
+            guard running == nil, let identifier = UUID(uuidString: peer),
                 let peripheral = central.retrievePeripherals(withIdentifiers: [identifier]).first, peripheral.state == .disconnected
             else { return false }
-            exchange = mine
+            running = mine
             mine.begin(peripheral)
             // https://developer.apple.com/documentation/corebluetooth/cbcentralmanager/connect(_:options:): never times out by itself.
             central.connect(peripheral, options: nil)
@@ -70,7 +70,7 @@ final class Hearing: NSObject, @unchecked Sendable {
         guard begun else { throw RadioError.Problem(problem: .failed(code: 0)) }
         mine.waitForEnd()
         return try queue.sync {
-            exchange = nil
+            running = nil
             if let peripheral = mine.peripheral, central.state == .poweredOn {
                 // https://developer.apple.com/documentation/corebluetooth/cbcentralmanager/cancelperipheralconnection(_:)
                 central.cancelPeripheralConnection(peripheral)
@@ -81,7 +81,7 @@ final class Hearing: NSObject, @unchecked Sendable {
 
     /// Ends the exchange that is going on, if any. Not to be called on the queue.
     func endExchange() {
-        queue.sync { exchange?.end(.failed(code: 0)) }
+        queue.sync { running?.end(.failed(code: 0)) }
     }
 
     private func hear(_ result: ScanResult) {
@@ -103,7 +103,7 @@ extension Hearing: CBCentralManagerDelegate {
     func centralManagerDidUpdateState(_ central: CBCentralManager) {
         readiness.set(central.state)
         guard central.state != .unknown, let problem = Readiness.problem(central.state) else { return }
-        exchange?.end(problem)
+        running?.end(problem)
         if isScanning {
             isScanning = false
             sink?.scanningFailed(problem: problem)
@@ -147,20 +147,20 @@ extension Hearing: CBCentralManagerDelegate {
 
     // https://developer.apple.com/documentation/corebluetooth/cbcentralmanagerdelegate/centralmanager(_:didconnect:)
     func centralManager(_ central: CBCentralManager, didConnect peripheral: CBPeripheral) {
-        guard let exchange, exchange.peripheral === peripheral else { return }
-        exchange.connected()
+        guard let running, running.peripheral === peripheral else { return }
+        running.connected()
     }
 
     // https://developer.apple.com/documentation/corebluetooth/cbcentralmanagerdelegate/centralmanager(_:didfailtoconnect:error:)
     func centralManager(_ central: CBCentralManager, didFailToConnect peripheral: CBPeripheral, error: Error?) {
-        guard let exchange, exchange.peripheral === peripheral else { return }
-        exchange.end(error.map(radioProblem) ?? .failed(code: 0))
+        guard let running, running.peripheral === peripheral else { return }
+        running.end(error.map(radioProblem) ?? .failed(code: 0))
     }
 
     // https://developer.apple.com/documentation/corebluetooth/cbcentralmanagerdelegate/centralmanager(_:diddisconnectperipheral:error:)
     func centralManager(_ central: CBCentralManager, didDisconnectPeripheral peripheral: CBPeripheral, error: Error?) {
-        guard let exchange, exchange.peripheral === peripheral else { return }
-        exchange.end(error.map(radioProblem) ?? .failed(code: 0))
+        guard let running, running.peripheral === peripheral else { return }
+        running.end(error.map(radioProblem) ?? .failed(code: 0))
     }
 }
 
@@ -191,13 +191,15 @@ final class Exchange: NSObject, CBPeripheralDelegate, @unchecked Sendable {
 
     func end(_ problem: RadioProblem) {
         if hasEnded { return }
-        (hasEnded, self.problem) = (true, problem)
+        hasEnded = true
+        self.problem = problem
         ended.signal()
     }
 
     /// What was read counts, whatever became of the rest: we know who it is.
     func answer() throws -> Data {
-        (hasEnded, peripheral?.delegate) = (true, nil)
+        hasEnded = true
+        peripheral?.delegate = nil
         guard let payload else { throw RadioError.Problem(problem: problem) }
         return payload
     }

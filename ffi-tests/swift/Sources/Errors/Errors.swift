@@ -111,7 +111,11 @@ struct Errors {
         await tracer.shutDown()
         await iterating.value
         // A tracer that nobody holds any more is ended, though somebody waits for its events.
-        let orphaned = Task { [events = try await Tracer.open(config: config(folder, "orphaned")).events] in for await _ in events {} }
-        await orphaned.value
+        let orphans = try await eventsOfNobody(folder)
+        for await _ in orphans {}
+    }
+
+    private static func eventsOfNobody(_ folder: URL) async throws -> Events {
+        try await Tracer.open(config: config(folder, "orphaned")).events
     }
 }

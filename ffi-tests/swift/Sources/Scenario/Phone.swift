@@ -30,7 +30,12 @@ final class Phone: @unchecked Sendable {
         listener = Task {
             for await event in sequence { events.append(event) }
         }
-        (self.folder, self.servers, self.clock, self.radio, self.vault, self.tracer) = (folder, servers, clock, radio, vault, tracer)
+        self.folder = folder
+        self.servers = servers
+        self.clock = clock
+        self.radio = radio
+        self.vault = vault
+        self.tracer = tracer
         self.events = events
     }
 

@@ -29,7 +29,10 @@ final class SimulatedRadio: Radio, @unchecked Sendable {
     func turn(off: Bool) {
         let sink: RadioSink? = change { state in
             state.isOff = off
-            if off { (state.sent, state.isScanning) = (nil, false) }
+            if off {
+                state.sent = nil
+                state.isScanning = false
+            }
             return state.sink
         }
         if off {
@@ -47,7 +50,10 @@ final class SimulatedRadio: Radio, @unchecked Sendable {
     }
 
     func startScanning(services: [UInt16]) throws {
-        try changeWhereOn { ($0.isScanning, $0.scans) = (true, $0.scans + 1) }
+        try changeWhereOn { state in
+            state.isScanning = true
+            state.scans += 1
+        }
     }
 
     func stopScanning() {

@@ -64,14 +64,14 @@ final class World {
     }
 
     private func open(_ name: String, _ options: [String]) async throws {
-        let servers = options.contains("servers") ? try await control.get("/client.json") : nil
+        let servers: String? = try await options.contains("servers") ? control.get("/client.json") : nil
         let clock = ManualClock(nowMs: try await control.now())
         let vault = options.contains("sealed") ? newVault() : nil
         phones[name] = try await Phone(folder: folder.appendingPathComponent(name), servers: servers, clock: clock, vault: vault)
     }
 
     private func reopen(_ name: String, _ options: [String]) async throws {
-        let before = try phone(name)
+        let before = try self.phone(name)
         phones[name] = nil
         await before.close()
         let vault = options.contains("lost") ? newVault() : before.vault
@@ -84,7 +84,7 @@ final class World {
     }
 
     private func start(_ name: String, _ expected: [String]) async throws {
-        let phone = try phone(name)
+        let phone = try self.phone(name)
         phone.isRunning = true
         let found = await failure { try await phone.tracer.start() }
         switch (found, expected) {
@@ -95,12 +95,12 @@ final class World {
 
     private func report(_ name: String) async throws {
         let code = try await control.post("/code")
-        let phone = try phone(name)
+        let phone = try self.phone(name)
         phone.report = try await phone.tracer.report(code: code, details: ReportDetails())
     }
 
     private func sync(_ name: String, _ expected: [String]) async throws {
-        let phone = try phone(name)
+        let phone = try self.phone(name)
         let found = await failure { _ = try await phone.tracer.sync() }
         switch (found, expected) {
         case (nil, []), (.RetryAfter, ["fails", "retry", "after"]): return
@@ -156,7 +156,7 @@ final class World {
     }
 
     private func expect(_ name: String, _ expected: [String]) async throws {
-        let phone = try phone(name)
+        let phone = try self.phone(name)
         switch expected {
         case ["report", "done"]:
             try await waitWhileTimePasses("the report is not done") {
