@@ -1,13 +1,13 @@
 // What an app needs of the generated module, under names that do not collide: an app imports `Vigie` alone.
 //
-// The generated module has a type `Task` that would hide Swift's own in every file that imports it; here it is `BackgroundTask`. `Tracer` is missing: that
+// The generated module has a type `Task` that would hide Swift's own in every file that imports it; here it is `LibraryTask`. `Tracer` is missing: that
 // is the class of Tracer.swift.
 
 import Foundation
 import VigieFFI
 
 /// A part of the library that works in the background.
-public typealias BackgroundTask = VigieFFI.Task
+public typealias LibraryTask = VigieFFI.Task
 
 /// What goes out in an advertisement.
 public typealias Advertisement = VigieFFI.Advertisement

@@ -5,7 +5,7 @@
 //
 // Downloads in the background: with a `backgroundIdentifier`, what goes to a file is fetched by a background session, so that iOS goes on with it while the
 // app is suspended. `exchange` still waits for 60 s at most; what it did not wait for is thrown away, and the library goes on from what it has. Without it
-// all requests share one session, which is enough for the 30 s of a BGAppRefreshTask: a key list of a day is a few 100 KiB.
+// the seconds of a BGAppRefreshTask have to be enough, and they mostly are: a key list of a day is a few 100 KiB.
 
 import Foundation
 #if canImport(FoundationNetworking)
@@ -14,7 +14,7 @@ import FoundationNetworking
 
 /// Carries the library's requests. One instance for one tracer.
 public final class UrlSessionTransport: Transport, @unchecked Sendable {
-    private static let longest: TimeInterval = 60
+    fileprivate static let longest: TimeInterval = 60
     private let queue: OperationQueue = {
         let queue = OperationQueue()
         queue.maxConcurrentOperationCount = 1
@@ -23,12 +23,20 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
     }()
     private let lock = NSLock()
     private var current: Attempt?
-    private let backgroundIdentifier: String?
+    private let background: BackgroundSession?
 
     /// - Parameter backgroundIdentifier: names the background session, one for one app; none where downloads should not go on in the background. The app
     ///   hands on `application(_:handleEventsForBackgroundURLSession:completionHandler:)` by calling its completion handler.
     public init(backgroundIdentifier: String? = nil) {
-        self.backgroundIdentifier = backgroundIdentifier
+        #if os(iOS)
+        background = backgroundIdentifier.map { BackgroundSession(identifier: $0, queue: queue) }
+        #else
+        background = nil
+        #endif
+    }
+
+    deinit {
+        background?.end()
     }
 
     public func exchange(request: HttpRequest) throws -> HttpResponse {
@@ -44,12 +52,15 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
             current = nil
             lock.unlock()
         }
+        if let background, request.file != nil, request.body == nil {
+            return try background.run(attempt, message(request, url)).answer(within: UrlSessionTransport.longest)
+        }
         // A session for each attempt: no connection outlives an identifier, and a session that is ended lets go of its delegate.
         // https://developer.apple.com/documentation/foundation/urlsession/init(configuration:delegate:delegatequeue:)
-        let session = URLSession(configuration: configuration(request), delegate: attempt, delegateQueue: queue)
+        let session = URLSession(configuration: quiet(.ephemeral), delegate: attempt, delegateQueue: queue)
         // https://developer.apple.com/documentation/foundation/urlsession/invalidateandcancel()
         defer { session.invalidateAndCancel() }
-        attempt.begin(isInBackground(request) ? session.downloadTask(with: message(request, url)) : session.dataTask(with: message(request, url)))
+        attempt.begin(session.dataTask(with: message(request, url)))
         return try attempt.answer(within: UrlSessionTransport.longest)
     }
 
@@ -58,38 +69,6 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
         let attempt = current
         lock.unlock()
         attempt?.cancel()
-    }
-
-    private func isInBackground(_ request: HttpRequest) -> Bool {
-        #if os(iOS)
-        return backgroundIdentifier != nil && request.file != nil && request.body == nil
-        #else
-        return false
-        #endif
-    }
-
-    private func configuration(_ request: HttpRequest) -> URLSessionConfiguration {
-        // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/ephemeral
-        var configuration = URLSessionConfiguration.ephemeral
-        #if os(iOS)
-        if isInBackground(request), let backgroundIdentifier {
-            // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/background(withidentifier:)
-            configuration = URLSessionConfiguration.background(withIdentifier: backgroundIdentifier)
-            configuration.sessionSendsLaunchEvents = false
-        }
-        #endif
-        configuration.timeoutIntervalForRequest = 20
-        // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/timeoutintervalforresource: the whole attempt.
-        configuration.timeoutIntervalForResource = UrlSessionTransport.longest
-        configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
-        configuration.urlCache = nil
-        configuration.httpCookieStorage = nil
-        configuration.httpShouldSetCookies = false
-        configuration.urlCredentialStorage = nil
-        // What the system would say of app and user otherwise.
-        // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/httpadditionalheaders
-        configuration.httpAdditionalHeaders = ["User-Agent": "vigie", "Accept-Language": "*"]
-        return configuration
     }
 
     private func message(_ request: HttpRequest, _ url: URL) -> URLRequest {
@@ -102,8 +81,85 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
     }
 }
 
+/// A configuration that says nothing of the user and keeps nothing.
+private func quiet(_ configuration: URLSessionConfiguration) -> URLSessionConfiguration {
+    configuration.timeoutIntervalForRequest = 20
+    // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/timeoutintervalforresource: the whole attempt.
+    configuration.timeoutIntervalForResource = UrlSessionTransport.longest
+    configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
+    configuration.urlCache = nil
+    configuration.httpCookieStorage = nil
+    configuration.httpShouldSetCookies = false
+    configuration.urlCredentialStorage = nil
+    // What the system would say of app and user otherwise.
+    // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/httpadditionalheaders
+    configuration.httpAdditionalHeaders = ["User-Agent": "vigie", "Accept-Language": "*"]
+    return configuration
+}
+
+/// The background session: one for its identifier, as long as the transport lives, because two of the same name are undefined. It follows
+/// redirects without asking anybody; App Transport Security refuses those that lead elsewhere than to `https`.
+/// https://developer.apple.com/documentation/foundation/urlsessionconfiguration/background(withidentifier:)
+private final class BackgroundSession: NSObject, URLSessionDownloadDelegate, @unchecked Sendable {
+    private let lock = NSLock()
+    private var attempt: Attempt?
+    private var session: URLSession?
+
+    #if os(iOS)
+    init(identifier: String, queue: OperationQueue) {
+        super.init()
+        let configuration = quiet(.background(withIdentifier: identifier))
+        // The app is woken up for its background tasks, not for a file. https://developer.apple.com/documentation/foundation/urlsessionconfiguration/sessionsendslaunchevents
+        configuration.sessionSendsLaunchEvents = false
+        let session = URLSession(configuration: configuration, delegate: self, delegateQueue: queue)
+        // Nobody waits for what a process before has begun.
+        session.getAllTasks { tasks in tasks.forEach { $0.cancel() } }
+        self.session = session
+    }
+    #endif
+
+    /// Begins an attempt; what comes of others that were given up is nobody's.
+    func run(_ attempt: Attempt, _ message: URLRequest) throws -> Attempt {
+        guard let session else { throw TransportError.Problem(problem: .failed) }
+        lock.lock()
+        self.attempt = attempt
+        lock.unlock()
+        attempt.begin(session.downloadTask(with: message))
+        return attempt
+    }
+
+    /// Lets go of the session, and it of this.
+    func end() {
+        session?.invalidateAndCancel()
+    }
+
+    private func attempt(of task: URLSessionTask) -> Attempt? {
+        lock.lock()
+        defer { lock.unlock() }
+        return attempt.flatMap { $0.owns(task) ? $0 : nil }
+    }
+
+    func urlSession(
+        _ session: URLSession,
+        downloadTask: URLSessionDownloadTask,
+        didWriteData bytesWritten: Int64,
+        totalBytesWritten: Int64,
+        totalBytesExpectedToWrite: Int64
+    ) {
+        attempt(of: downloadTask)?.hasLoaded(totalBytesWritten)
+    }
+
+    func urlSession(_ session: URLSession, downloadTask: URLSessionDownloadTask, didFinishDownloadingTo location: URL) {
+        attempt(of: downloadTask)?.take(location, of: downloadTask)
+    }
+
+    func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: Error?) {
+        attempt(of: task)?.urlSession(session, task: task, didCompleteWithError: error)
+    }
+}
+
 /// One request and its answer. The delegate's calls come one after the other, on the session's queue.
-private final class Attempt: NSObject, URLSessionDataDelegate, URLSessionDownloadDelegate, @unchecked Sendable {
+private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendable {
     /// What crosses in one piece, at most.
     private static let maxCrossing: UInt64 = 65_536
     /// What the library reads.
@@ -216,20 +272,20 @@ private final class Attempt: NSObject, URLSessionDataDelegate, URLSessionDownloa
         body.append(data.prefix(max(0, space)))
     }
 
+    func owns(_ other: URLSessionTask) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        return task === other
+    }
+
     // https://developer.apple.com/documentation/foundation/urlsessiondownloaddelegate/urlsession(_:downloadtask:didwritedata:totalbyteswritten:totalbytesexpectedtowrite:)
-    func urlSession(
-        _ session: URLSession,
-        downloadTask: URLSessionDownloadTask,
-        didWriteData bytesWritten: Int64,
-        totalBytesWritten: Int64,
-        totalBytesExpectedToWrite: Int64
-    ) {
-        if UInt64(max(0, totalBytesWritten)) > request.limit { finish(.failure(.Problem(problem: .tooLarge))) }
+    func hasLoaded(_ bytes: Int64) {
+        if UInt64(max(0, bytes)) > request.limit { finish(.failure(.Problem(problem: .tooLarge))) }
     }
 
     // https://developer.apple.com/documentation/foundation/urlsessiondownloaddelegate/urlsession(_:downloadtask:didfinishdownloadingto:): the file is gone
     // when this returns.
-    func urlSession(_ session: URLSession, downloadTask: URLSessionDownloadTask, didFinishDownloadingTo location: URL) {
+    func take(_ location: URL, of downloadTask: URLSessionDownloadTask) {
         response = downloadTask.response as? HTTPURLResponse
         do {
             let source = try FileHandle(forReadingFrom: location)
