@@ -4,6 +4,7 @@ mod control;
 mod generated;
 pub mod kotlin;
 mod python;
+pub mod swift;
 
 use std::path::{Path, PathBuf};
 

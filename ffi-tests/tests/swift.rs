@@ -1,0 +1,83 @@
+//! Swift: every file is parsed, the public declarations are those that were reviewed, and where there is a compiler the package is compiled and run.
+#![expect(clippy::panic, reason = "a helper of an integration test")]
+#![expect(clippy::print_stderr, reason = "says what was skipped")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use ffi_tests::swift::{Parser, Programs, output, sources};
+use ffi_tests::{Control, root};
+
+/// What is missing is a failure where this variable is set, and otherwise named.
+fn or_skipped<T>(found: anyhow::Result<T>, required_by: &str) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(error) if std::env::var_os(required_by).is_none() => {
+            eprintln!("skipped: {error:#}");
+            None
+        }
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+#[test]
+fn every_file_is_swift() {
+    let Some(parser) = or_skipped(Parser::find(), "CI") else { return };
+    let files = sources().unwrap();
+    let has = |name: &str| files.iter().any(|file| file.ends_with(name));
+    assert!(has("CoreBluetoothRadio.swift") && has("VigieFFI.swift") && has("Scenario.swift"), "{files:?}");
+    parser.check(&files).unwrap();
+}
+
+#[test]
+fn the_parser_sees_what_is_broken() {
+    let Some(parser) = or_skipped(Parser::find(), "CI") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Broken.swift");
+    let whole = fs::read_to_string(root().join("bindings/swift/Sources/Vigie/Vigie.swift")).unwrap();
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        parser.check(std::slice::from_ref(&file))
+    };
+    check(&whole).unwrap();
+    // A brace that is missing, a word too many, a file that was cut off, and one that is another language.
+    let last_brace = whole.rfind('}').unwrap();
+    for broken in [
+        &whole[..last_brace],
+        &whole.replacen("func start", "func begin start", 1),
+        &whole[..whole.len() / 2],
+        "pub fn start() -> u8 {}",
+    ] {
+        assert!(check(broken).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn the_public_declarations_are_those_that_were_reviewed() {
+    let Some(parser) = or_skipped(Parser::find(), "CI") else { return };
+    let path = root().join("bindings/swift/api.txt");
+    let own: Vec<PathBuf> =
+        sources().unwrap().into_iter().filter(|file| file.starts_with(root().join("bindings/swift/Sources/Vigie"))).collect();
+    let generated = root().join("bindings/swift/Sources/VigieFFI/VigieFFI.swift");
+    let api = format!("# module Vigie\n{}\n# module VigieFFI\n{}", parser.api(&own).unwrap(), parser.api(&[generated]).unwrap());
+    if std::env::var_os("VIGIE_GENERATE").is_some() {
+        fs::write(&path, &api).unwrap();
+    }
+    let reviewed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        reviewed == api,
+        "{} is not what is public now: VIGIE_GENERATE=1 cargo test -p ffi-tests --test swift",
+        path.display()
+    );
+}
+
+#[test]
+fn the_package_passes_the_scenario_and_gives_each_error_its_name() {
+    let Some(programs) = or_skipped(Programs::compile(), "VIGIE_REQUIRE_SWIFT") else { return };
+    let control = Control::start().unwrap();
+    let mut scenario = programs.command("Scenario").unwrap();
+    control.equip(&mut scenario).unwrap();
+    output(&mut scenario).unwrap();
+    let text = output(&mut programs.command("Errors").unwrap()).unwrap();
+    assert!(text.contains("errors ok"), "{text}");
+}
