@@ -609,7 +609,7 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() != 63746:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 8969:
+    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 27647:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_sign_up() != 38135:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -9169,7 +9169,7 @@ class TracerProtocol(typing.Protocol):
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
 """
         raise NotImplementedError
     async def sign_up(self, form: SignUpForm,recovery_code: str) -> int:
@@ -9701,7 +9701,7 @@ class Tracer(TracerProtocol):
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
 """
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),

@@ -2234,7 +2234,7 @@ public protocol TracerProtocol: AnyObject, Sendable {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
      */
     func shutDown() async
 
@@ -2616,7 +2616,7 @@ open func risk()async throws  -> Risk  {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
      */
 open func shutDown()async   {
     return
@@ -9499,7 +9499,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_tracer_risk() != 31368) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 8969) {
+    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 27647) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_tracer_start() != 17524) {

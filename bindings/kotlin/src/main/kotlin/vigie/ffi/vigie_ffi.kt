@@ -1333,7 +1333,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_risk() and 0xFFFF) != 31368) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 8969) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 27647) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_start() and 0xFFFF) != 17524) {
@@ -4337,7 +4337,7 @@ public interface TracerInterface {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
      */
     suspend fun `shutDown`()
 
@@ -4778,7 +4778,7 @@ open class Tracer: Disposable, AutoCloseable, TracerInterface
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
      */
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
     override suspend fun `shutDown`() {
