@@ -88,13 +88,15 @@ impl Control {
 /// # Errors
 /// Where there is no C compiler.
 pub fn full_disk() -> anyhow::Result<PathBuf> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let source = root().join("ffi-tests/full_disk.c");
     let library = cache("disk")?.join(format!("full_disk-{}.so", std::process::id()));
     let mut compile = Command::new("cc");
     compile.args(["-O1", "-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source).arg("-ldl");
     let output = compile.output().context("there is no C compiler `cc`; install gcc")?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Several tests may make it at once.
+    // Other processes may make it at once, and load it.
     let shared = library.with_file_name("full_disk.so");
     std::fs::rename(&library, &shared)?;
     Ok(shared)
