@@ -31,6 +31,12 @@ const FIRST_RATE: u64 = QUEUE as u64 / LONGEST_WAIT.as_secs();
 /// So many may wait however slow the machine is: below this, refusing costs as much as doing.
 const MIN_WAITING: u64 = 256;
 
+/// A transaction of more than this is one of a crowd.
+const CROWD: usize = 32;
+
+/// So long after its last such transaction a crowd counts as there.
+const CROWD_STAYS: Duration = Duration::from_secs(1);
+
 /// Rules in one transaction at most: longer, and the first of them waits too long.
 pub const MAX_GROUP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
@@ -69,6 +75,34 @@ pub struct Group {
     queue: mpsc::Sender<Job>,
     /// Requests a second, when there is more to do than can be done.
     rate: Arc<AtomicU64>,
+    crowd: Crowd,
+}
+
+/// When a transaction was one of a crowd last.
+#[derive(Clone)]
+struct Crowd {
+    started: Instant,
+    /// In milliseconds since then; 0 where there was none.
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self { started: Instant::now(), last_ms: Arc::default() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    fn seen(&self) {
+        self.last_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn is_there(&self) -> bool {
+        let last = self.last_ms.load(Ordering::Relaxed);
+        last > 0 && self.now_ms().saturating_sub(last) < CROWD_STAYS.as_millis() as u64
+    }
 }
 
 impl Group {
@@ -79,14 +113,20 @@ impl Group {
     pub fn start(database: Box<dyn Database>, size: NonZeroUsize) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
-        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate) };
+        let crowd = Crowd::new();
+        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate), crowd: crowd.clone() };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
-        Ok((Self { queue, rate }, thread))
+        Ok((Self { queue, rate, crowd }, thread))
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         QUEUE - self.queue.capacity()
+    }
+
+    /// Whether people come faster than one by one, now or a moment ago: what can wait does.
+    pub fn has_crowd(&self) -> bool {
+        self.waiting() > CROWD || self.crowd.is_there()
     }
 
     /// How long what waits will take.
@@ -149,6 +189,7 @@ struct Writer {
     database: Box<dyn Database>,
     size: usize,
     rate: Arc<AtomicU64>,
+    crowd: Crowd,
 }
 
 impl Writer {
@@ -158,6 +199,9 @@ impl Writer {
             let (begun, count) = (Instant::now(), waiting.len());
             self.write(&mut waiting);
             self.measure(count, begun.elapsed());
+            if count > CROWD {
+                self.crowd.seen();
+            }
         }
     }
 
