@@ -91,17 +91,18 @@ impl Crowd {
         Self { started: Instant::now(), last_ms: Arc::default() }
     }
 
+    /// No moment is 0.
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64 + 1
     }
 
-    fn seen(&self) {
-        self.last_ms.store(self.now_ms(), Ordering::Relaxed);
+    fn seen(&self, now_ms: u64) {
+        self.last_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    fn is_there(&self) -> bool {
+    fn is_there(&self, now_ms: u64) -> bool {
         let last = self.last_ms.load(Ordering::Relaxed);
-        last > 0 && self.now_ms().saturating_sub(last) < CROWD_STAYS.as_millis() as u64
+        last > 0 && now_ms.saturating_sub(last) < CROWD_STAYS.as_millis() as u64
     }
 }
 
@@ -126,7 +127,7 @@ impl Group {
 
     /// Whether people come faster than one by one, now or a moment ago: what can wait does.
     pub fn has_crowd(&self) -> bool {
-        self.waiting() > CROWD || self.crowd.is_there()
+        self.waiting() > CROWD || self.crowd.is_there(self.crowd.now_ms())
     }
 
     /// How long what waits will take.
@@ -200,7 +201,7 @@ impl Writer {
             self.write(&mut waiting);
             self.measure(count, begun.elapsed());
             if count > CROWD {
-                self.crowd.seen();
+                self.crowd.seen(self.crowd.now_ms());
             }
         }
     }
@@ -377,6 +378,43 @@ mod tests {
             }
             self.database.transaction(work)
         }
+    }
+
+    #[tokio::test]
+    async fn more_than_a_few_in_a_transaction_are_a_crowd_for_a_second() {
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+        for name in ["a", "b", "c"] {
+            group.run(move |transaction| put(transaction, name)).await.unwrap();
+        }
+        assert!(!group.has_crowd(), "who come one after the other");
+        let (held, holds) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = oneshot::channel();
+        let first = group.run(move |_| {
+            let _ = begins.send(());
+            let _ = holds.recv();
+            Ok::<(), RuleError>(())
+        });
+        let crowd = async {
+            begun.await.unwrap();
+            let waits = (0..=CROWD).map(|_| group.run(|_| Ok::<(), RuleError>(())));
+            let waits = futures::future::join_all(waits);
+            let release = async {
+                while group.waiting() <= CROWD {
+                    tokio::task::yield_now().await;
+                }
+                assert!(group.has_crowd(), "they wait");
+                drop(held);
+            };
+            tokio::join!(waits, release)
+        };
+        let _ = tokio::join!(first, crowd);
+        // It is noted after they have been answered.
+        while group.crowd.last_ms.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let seen = group.crowd.last_ms.load(Ordering::Relaxed);
+        let stays = CROWD_STAYS.as_millis() as u64;
+        assert_eq!((group.crowd.is_there(seen + stays - 1), group.crowd.is_there(seen + stays)), (true, false));
     }
 
     /// Transactions for six requests, five of which come while the first is under way.
