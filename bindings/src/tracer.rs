@@ -176,7 +176,7 @@ impl Tracer {
     /// # Errors
     /// `VigieError::Storage`; tracing is stopped, and it may be called again.
     pub async fn erase_everything(&self) -> Result<bool, VigieError> {
-        self.run(|tracer| Ok(matches!(tracer.erase_everything()?, Erasure::Pending { .. }))).await
+        self.run(|tracer| Ok(matches!(tracer.erase_everything()?, Erasure::Pending))).await
     }
 
     /// Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
