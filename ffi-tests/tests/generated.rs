@@ -1,5 +1,4 @@
 //! What is committed is what the library generates now.
-#![expect(clippy::panic, reason = "a helper of an integration test")]
 
 use std::fs;
 

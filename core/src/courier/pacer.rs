@@ -6,7 +6,7 @@
 //! ```text
 //! poll            the next moment that is `offset` into a period counted from 1970
 //! retry           full jitter: anywhere between a floor and a cap, no sooner than `Retry-After`
-//! retry budget    a person: two retries within 15 s, then one each 10 to 15 minutes; a poll that failed is tried again by one device in so many
+//! retry budget    a person: four retries within 45 s, then one each 10 to 15 minutes; a poll that failed is tried again by one device in so many
 //!                 (from half an hour to 9 hours later, more than two periods), and at the latest with the next poll
 //! refused person  who is refused with `Retry-After` knows that the server is there, and has room for them soon: tried again after the longer of it
 //!                 and 1 s, doubled with each attempt up to 30 s, and up to half as much more, instead of the 10 to 15 minutes
@@ -46,11 +46,16 @@ const POLL_RETRY_FLOOR: Duration = Duration::from_secs(30 * 60);
 /// What a person waits for is tried again at the latest this long after a failure: so it is through as soon after the server is back.
 pub const PERSON_RETRY_CAP: Duration = Duration::from_secs(15 * 60);
 
-/// The first retry of what a person waits for comes within this time, and the second one within twice as much: a server that was killed and is back at
-/// once has everybody's request within 15 s.
+/// The first retry of what a person waits for comes within this time, the second one within twice as much, and so on ...
 const PERSON_RETRY_BASE: Duration = Duration::from_secs(5);
 
-/// The retry budget: beyond these two, at least this much time lies between two attempts.
+/// ... up to this: a server that was killed, or is killed again and again, and is back at once has everybody's request soon.
+const PERSON_SOON_CAP: Duration = Duration::from_secs(15);
+
+/// So many retries come soon. With each of them one more in a hundred of the normal requests arrives while a server is down for an hour.
+const PERSON_SOON: u32 = 4;
+
+/// The retry budget: beyond these, at least this much time lies between two attempts.
 const PERSON_RETRY_SPACING: Duration = Duration::from_secs(10 * 60);
 
 /// A server that is there and refuses a person says when it has room; this at first, and twice as much with each attempt, is the least in between, so
@@ -298,7 +303,10 @@ impl Pacer {
             Work::Person if !at_least.is_zero() => now.after(spread(at_least.max(refused(attempts)), Duration::ZERO, rng)),
             Work::Person => {
                 let delay = match attempts {
-                    0..=2 => between(Duration::ZERO, (PERSON_RETRY_BASE * attempts.max(1)).min(person_retry_cap), rng),
+                    ..=PERSON_SOON => {
+                        let soon = (PERSON_RETRY_BASE * attempts.max(1)).min(PERSON_SOON_CAP);
+                        between(Duration::ZERO, soon.min(person_retry_cap), rng)
+                    }
                     _ => between(PERSON_RETRY_SPACING.min(person_retry_cap), person_retry_cap, rng),
                 };
                 now.after(delay)

@@ -7,15 +7,15 @@ const KEPT = 300;
 // [name in the answer, title, whether it is shown as a rate, whether anything above 0 is worth a look]
 const FIGURES = [
   ["sign_ups", "Sign-ups a second", true, false],
-  ["queue", "Requests that wait", false, false],
+  ["queue", "Requests that wait, of this process", false, false],
   ["tasks_waiting", "Forms to be opened", false, false],
   ["mails_waiting", "Mails to be sent", false, false],
   ["mails_sent", "Mails sent", false, false],
   ["conflicts", "Numbers with different addresses", false, true],
-  ["reports", "Reports taken (steps of ten)", false, false],
+  ["reports", "Reports taken, of this process (steps of ten)", false, false],
   ["files", "Key files published (steps of ten)", false, false],
-  ["refused", "Requests refused (steps of ten)", false, false],
-  ["failed", "Errors (steps of ten)", false, true],
+  ["refused", "Requests refused, of this process (steps of ten)", false, false],
+  ["failed", "Errors, of this process (steps of ten)", false, true],
 ];
 
 const history = new Map(FIGURES.map(([name]) => [name, []]));

@@ -31,6 +31,12 @@ const FIRST_RATE: u64 = QUEUE as u64 / LONGEST_WAIT.as_secs();
 /// So many may wait however slow the machine is: below this, refusing costs as much as doing.
 const MIN_WAITING: u64 = 256;
 
+/// A transaction of more than this is one of a crowd.
+const CROWD: usize = 32;
+
+/// So long after its last such transaction a crowd counts as there.
+const CROWD_STAYS: Duration = Duration::from_secs(1);
+
 /// Rules in one transaction at most: longer, and the first of them waits too long.
 pub const MAX_GROUP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
@@ -69,6 +75,35 @@ pub struct Group {
     queue: mpsc::Sender<Job>,
     /// Requests a second, when there is more to do than can be done.
     rate: Arc<AtomicU64>,
+    crowd: Crowd,
+}
+
+/// When a transaction was one of a crowd last.
+#[derive(Clone)]
+struct Crowd {
+    started: Instant,
+    /// In milliseconds since then; 0 where there was none.
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self { started: Instant::now(), last_ms: Arc::default() }
+    }
+
+    /// No moment is 0.
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    fn seen(&self, now_ms: u64) {
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    fn is_there(&self, now_ms: u64) -> bool {
+        let last = self.last_ms.load(Ordering::Relaxed);
+        last > 0 && now_ms.saturating_sub(last) < CROWD_STAYS.as_millis() as u64
+    }
 }
 
 impl Group {
@@ -79,14 +114,20 @@ impl Group {
     pub fn start(database: Box<dyn Database>, size: NonZeroUsize) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
-        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate) };
+        let crowd = Crowd::new();
+        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate), crowd: crowd.clone() };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
-        Ok((Self { queue, rate }, thread))
+        Ok((Self { queue, rate, crowd }, thread))
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         QUEUE - self.queue.capacity()
+    }
+
+    /// Whether people come faster than one by one, now or a moment ago: what can wait does.
+    pub fn has_crowd(&self) -> bool {
+        self.waiting() > CROWD || self.crowd.is_there(self.crowd.now_ms())
     }
 
     /// How long what waits will take.
@@ -149,6 +190,7 @@ struct Writer {
     database: Box<dyn Database>,
     size: usize,
     rate: Arc<AtomicU64>,
+    crowd: Crowd,
 }
 
 impl Writer {
@@ -158,6 +200,9 @@ impl Writer {
             let (begun, count) = (Instant::now(), waiting.len());
             self.write(&mut waiting);
             self.measure(count, begun.elapsed());
+            if count > CROWD {
+                self.crowd.seen(self.crowd.now_ms());
+            }
         }
     }
 
@@ -333,6 +378,43 @@ mod tests {
             }
             self.database.transaction(work)
         }
+    }
+
+    #[tokio::test]
+    async fn more_than_a_few_in_a_transaction_are_a_crowd_for_a_second() {
+        let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+        for name in ["a", "b", "c"] {
+            group.run(move |transaction| put(transaction, name)).await.unwrap();
+        }
+        assert!(!group.has_crowd(), "who come one after the other");
+        let (held, holds) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = oneshot::channel();
+        let first = group.run(move |_| {
+            let _ = begins.send(());
+            let _ = holds.recv();
+            Ok::<(), RuleError>(())
+        });
+        let crowd = async {
+            begun.await.unwrap();
+            let waits = (0..=CROWD).map(|_| group.run(|_| Ok::<(), RuleError>(())));
+            let waits = futures::future::join_all(waits);
+            let release = async {
+                while group.waiting() <= CROWD {
+                    tokio::task::yield_now().await;
+                }
+                assert!(group.has_crowd(), "they wait");
+                drop(held);
+            };
+            tokio::join!(waits, release)
+        };
+        let _ = tokio::join!(first, crowd);
+        // It is noted after they have been answered.
+        while group.crowd.last_ms.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let seen = group.crowd.last_ms.load(Ordering::Relaxed);
+        let stays = CROWD_STAYS.as_millis() as u64;
+        assert_eq!((group.crowd.is_there(seen + stays - 1), group.crowd.is_there(seen + stays)), (true, false));
     }
 
     /// Transactions for six requests, five of which come while the first is under way.

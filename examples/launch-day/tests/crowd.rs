@@ -6,9 +6,14 @@
     reason = "clippy.toml allows them in tests, and does not see that helpers of an integration test are tests"
 )]
 
+#[path = "../../backend/tests/common/mod.rs"]
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use rusqlite::Connection;
@@ -73,7 +78,7 @@ fn after_a_kill_nothing_is_lost_half_changed_or_given_twice() {
     }
     let folder = tempfile::tempdir().unwrap();
     let plot = folder.path().join("minute.svg");
-    // Who fails twice comes again after ten minutes: nobody waits for them here.
+    // Who fails five times comes again after ten minutes: nobody waits for them here.
     let arguments = ["--people", "500", "--in", "1s", "--kill-at", "0.5", "--procs", "2", "--longest", "40s", "--json", "--plot"];
     let (code, found) = found(&[&arguments[..], &[plot.to_str().unwrap()]].concat());
     assert_eq!((code, wrongs(&found)), (Some(0), [0; 5]), "{found}");
@@ -107,6 +112,71 @@ fn those_who_are_all_connected_before_are_all_answered() {
     let (code, found) = found(&["--people", "300", "--in", "hold", "--json"]);
     assert_eq!((code, found["acknowledged"].as_u64(), found["gave_up"].as_u64()), (Some(0), Some(300), Some(0)), "{found}");
     assert_eq!(found["statuses"], serde_json::json!({"201": 300}));
+}
+
+#[test]
+fn idle_connections_and_one_address_for_all_keep_nobody_out() {
+    if !has_backend() {
+        return;
+    }
+    let (code, found) = found(&["--people", "400", "--in", "1s", "--idle", "600", "--one-address", "--json"]);
+    assert_eq!((code, wrongs(&found), found["acknowledged"].as_u64()), (Some(0), [0; 5], Some(400)), "{found}");
+    assert_eq!(found["statuses"], serde_json::json!({"201": 400}));
+}
+
+#[test]
+fn after_an_overload_everybody_has_a_receipt_and_newcomers_were_counted() {
+    if !has_backend() || !cfg!(target_os = "linux") {
+        return;
+    }
+    let (code, found) = found(&["--overload", "6", "--overload-for", "5s", "--json"]);
+    assert_eq!((code, wrongs(&found)), (Some(0), [0; 5]), "{found}");
+    assert_eq!((found["acknowledged"].as_u64(), found["gave_up"].as_u64()), (found["people"].as_u64(), Some(0)), "{found}");
+    let statuses = found["statuses"].as_object().unwrap();
+    assert!(statuses.keys().all(|status| ["200", "201", "503"].contains(&&**status)), "{found}");
+    assert!(found["refused"].as_u64() > Some(0), "what is too much is refused: {found}");
+    let overload = |member: &str| found["overload"][member].as_f64().unwrap();
+    assert!(overload("offered") > 5.0 * overload("capacity") && overload("newcomers") > 0.0, "{found}");
+    assert!(overload("goodput") > 0.0 && overload("through_after_s") > 0.0, "{found}");
+}
+
+/// Until the backend has taken in so many.
+fn wait_for(url: &str, people: i64) {
+    let count = || {
+        let mut database = postgres::Client::connect(url, postgres::NoTls).ok()?;
+        database.query_one("SELECT count(*) FROM sign_up", &[]).ok()?.try_get::<_, i64>(0).ok()
+    };
+    let begun = Instant::now();
+    while count().is_none_or(|count| count < people) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "there are not {people} sign-ups");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_database_that_is_killed_and_started_in_the_middle_loses_halves_and_changes_nothing() {
+    let Some(server) = common::Postgresql::start() else { return };
+    if !has_backend() {
+        return;
+    }
+    let url = server.new_database();
+    let mut command = Command::new(cargo_bin("launch-day"));
+    command.args(["--people", "1500", "--in", "6s", "--longest", "2m", "--json", "--database", &url]);
+    let running = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for people in [200, 600] {
+        wait_for(&url, people);
+        server.restart();
+    }
+    let ended = running.wait_with_output().unwrap();
+    let found: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{}", text(ended.stderr)));
+    assert_eq!((ended.status.code(), wrongs(&found), &found["database"]), (Some(0), [0; 5], &"PostgreSQL".into()), "{found}");
+    let count = |member: &str| found[member].as_u64().unwrap();
+    assert_eq!(count("acknowledged") + count("gave_up"), 1_500, "{found}");
+    assert!(count("acknowledged") >= 1_400 && count("sign_ups") >= count("acknowledged"), "{found}");
+    assert!(
+        found["statuses"].as_object().unwrap().keys().all(|status| ["200", "201", "500", "503"].contains(&&**status)),
+        "{found}"
+    );
 }
 
 #[test]
@@ -184,6 +254,9 @@ fn what_cannot_be_done_is_said_with_the_next_step() {
     assert!(refused(&["--server", "/no/such/client.json"]).contains("cannot be read"));
     assert!(refused(&["--server", "http://127.0.0.1:1", "--kill-at", "1"]).contains("cannot be used with"));
     assert!(refused(&["prove", "/"]).contains("is no folder of a crowd"));
+    assert!(refused(&["--overload", "2", "--people", "9"]).contains("cannot be used with"));
+    assert!(refused(&["--overload", "2", "--overload-for", "1h"]).contains("write it as 60s"));
+    assert!(refused(&["--overload", "11"]).contains("11"));
     assert!(refused(&["--people", "1", "pacing"]).contains("cannot be used with"));
 }
 

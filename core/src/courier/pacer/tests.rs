@@ -26,11 +26,11 @@ fn what_a_person_waits_for_goes_at_once_and_polls_keep_to_their_moment() {
 #[test]
 fn retries_of_a_person_keep_to_the_budget_and_the_cap() {
     let (mut pacer, mut rng) = (Pacer::default(), rng());
-    for soon in 1..=2 {
+    for soon in 1..=PERSON_SOON {
         let gap = pacer.failed(Work::Person, soon, DOWN, NOW, &mut rng).since(NOW);
-        assert!(gap <= PERSON_RETRY_BASE * soon, "{gap:?}");
+        assert!(gap <= (PERSON_RETRY_BASE * soon).min(PERSON_SOON_CAP), "{gap:?}");
     }
-    for attempts in 3..100 {
+    for attempts in PERSON_SOON + 1..100 {
         let gap = pacer.failed(Work::Person, attempts, DOWN, NOW, &mut rng).since(NOW);
         assert!((PERSON_RETRY_SPACING..=PERSON_RETRY_CAP).contains(&gap), "{gap:?}");
     }
@@ -117,7 +117,7 @@ fn a_person_who_is_refused_with_a_time_comes_back_then_and_not_after_a_quarter_o
         assert!(gaps.iter().all(|gap| (least..=least * 1.5).contains(gap)), "attempt {attempts}, told {said} s");
         assert!(gaps.iter().any(|gap| *gap < least * 1.1) && gaps.iter().any(|gap| *gap > least * 1.4), "and not all at once");
     }
-    let nothing_said = gaps(3, 0);
+    let nothing_said = gaps(PERSON_SOON + 1, 0);
     assert!(nothing_said.iter().all(|gap| *gap >= PERSON_RETRY_SPACING.as_secs_f64()), "0 s says nothing of when");
 }
 

@@ -46,8 +46,6 @@ pub fn forget(transaction: &mut dyn Transaction, places: &[u64], now: Timestamp)
         let opened = transaction.query("SELECT place FROM opened WHERE place = $1", &[value()])?;
         forgotten.opened += opened.len() as u64;
         erase(transaction, *place, now)?;
-        // It knows a repeat by what the form said.
-        transaction.execute("UPDATE sign_up SET repeat_hash = NULL WHERE place = $1", &[value()])?;
         transaction.execute(&format!("DELETE FROM task WHERE {OF_CORRECTIONS}"), &[value()])?;
         forgotten.corrections += transaction.execute("DELETE FROM correction WHERE place = $1", &[value()])?;
     }

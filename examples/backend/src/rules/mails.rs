@@ -7,8 +7,8 @@ use vigie::courier::waitlist::{OperationId, SealedForm};
 use vigie::time::Timestamp;
 
 use super::opening::{NOTICE, sealed};
-use super::waitlist::array;
-use crate::database::{DatabaseError, Row, Transaction};
+use super::waitlist::{array, chunks, places_of};
+use crate::database::{DatabaseError, Row, Transaction, Value};
 
 /// How long a mail is taken: longer than the slowest server takes for a batch.
 const LEASE: Duration = Duration::from_secs(600);
@@ -77,10 +77,20 @@ pub fn take_mails(transaction: &mut dyn Transaction, now: Timestamp, limit: u32)
     for row in &rows {
         mails.extend(mail(row)?);
     }
-    for mail in &mails {
-        set_due(transaction, &mail.id, now.after(LEASE), mail.attempts)?;
-    }
+    let ids: Vec<&str> = mails.iter().map(|mail| mail.id.as_str()).collect();
+    set_all(transaction, "due_at", now.after(LEASE), &ids)?;
     Ok(mails)
+}
+
+/// Sets a moment of all these mails.
+fn set_all(transaction: &mut dyn Transaction, column: &str, moment: Timestamp, ids: &[&str]) -> Result<(), DatabaseError> {
+    for chunk in chunks(ids) {
+        let statement = format!("UPDATE mail SET {column} = $1 WHERE message_id IN {}", places_of(2, chunk.len()));
+        let ids = chunk.iter().map(|id| (*id).into());
+        let values: Vec<Value> = std::iter::once(moment.unix_ms().into()).chain(ids).collect();
+        transaction.execute(&statement, &values)?;
+    }
+    Ok(())
 }
 
 fn mail(row: &Row) -> Result<Option<Mail>, DatabaseError> {
@@ -109,14 +119,12 @@ fn set_due(transaction: &mut dyn Transaction, id: &str, due: Timestamp, attempts
 /// # Errors
 /// [`DatabaseError`]; mails that were sent are sent again then, with the same Message-ID.
 pub fn settle_mails(transaction: &mut dyn Transaction, ends: &[(Mail, MailEnd)], now: Timestamp) -> Result<u64, DatabaseError> {
-    let mut given_up = 0;
+    let (mut given_up, mut sent) = (0, Vec::new());
     for (mail, end) in ends {
         let moment = || [now.unix_ms().into(), mail.id.as_str().into()];
         let attempts = mail.attempts.saturating_add(1);
         match end {
-            MailEnd::Sent => {
-                transaction.execute("UPDATE mail SET sent_at = $1 WHERE message_id = $2", &moment())?;
-            }
+            MailEnd::Sent => sent.push(mail.id.as_str()),
             MailEnd::Untouched => set_due(transaction, &mail.id, now, mail.attempts)?,
             MailEnd::Failed => set_due(transaction, &mail.id, now.after(wait(mail.attempts)), attempts)?,
             MailEnd::Refused if now.since(mail.made_at) >= GIVEN_UP_AFTER => {
@@ -125,6 +133,7 @@ pub fn settle_mails(transaction: &mut dyn Transaction, ends: &[(Mail, MailEnd)],
             MailEnd::Refused => set_due(transaction, &mail.id, now.after(REFUSED_WAIT), attempts)?,
         }
     }
+    set_all(transaction, "sent_at", now, &sent)?;
     Ok(given_up)
 }
 

@@ -8,11 +8,13 @@
 //! forms alone. That the number was on the list already leads to a notice for those who gave it before, and to nothing else. Notices wait for the end of
 //! the day (UTC), one for an address and a day: who signs up twice around somebody else gets the same mails, whether or not there was somebody.
 
+use std::collections::{HashMap, HashSet};
+
 use vigie::courier::waitlist::{Contact, FormRules, OperationId, SealedForm, State};
 use vigie::time::Timestamp;
 
-use super::waitlist::{array, number, word};
-use crate::database::{DatabaseError, Row, Transaction};
+use super::waitlist::{array, chunks, number, places_of, rows_of, word};
+use crate::database::{DatabaseError, Row, Transaction, Value};
 use crate::waitlist::Opening;
 
 /// The reason of a form that cannot be opened, or is no form.
@@ -133,59 +135,100 @@ pub fn settle(
     opening: &Opening,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    for finding in findings {
-        // Another process may have done it, and its owner may have corrected or withdrawn it meanwhile.
-        if is_current(transaction, finding)? {
-            apply(transaction, finding, opening, now)?;
-        }
-    }
-    for task in tasks {
-        transaction.execute(
-            "UPDATE task SET done_at = $1 WHERE operation_id = $2 AND done_at IS NULL",
-            &[now.unix_ms().into(), task.operation.0.into()],
-        )?;
+    let current = current(transaction, findings)?;
+    // Another process may have done the others, and their owners may have corrected or withdrawn them meanwhile.
+    let findings: Vec<&Finding> = findings.iter().filter(|finding| current.contains(&finding.operation)).collect();
+    apply(transaction, &findings, opening, now)?;
+    for chunk in chunks(tasks) {
+        let statement =
+            format!("UPDATE task SET done_at = $1 WHERE done_at IS NULL AND operation_id IN {}", places_of(2, chunk.len()));
+        let ids = chunk.iter().map(|task| task.operation.0.into());
+        let values: Vec<Value> = std::iter::once(now.unix_ms().into()).chain(ids).collect();
+        transaction.execute(&statement, &values)?;
     }
     Ok(())
 }
 
-fn is_current(transaction: &mut dyn Transaction, finding: &Finding) -> Result<bool, DatabaseError> {
-    let rows = transaction.query(
-        "SELECT task.place FROM task JOIN sign_up ON sign_up.place = task.place
-         WHERE task.operation_id = $1 AND done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL",
-        &[finding.operation.0.into()],
-    )?;
-    Ok(!rows.is_empty())
+/// Operations whose task is not done, and whose form is the present one.
+fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<HashSet<OperationId>, DatabaseError> {
+    let mut current = HashSet::new();
+    for chunk in chunks(findings) {
+        let statement = format!(
+            "SELECT task.operation_id FROM task JOIN sign_up ON sign_up.place = task.place
+             WHERE done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL AND task.operation_id IN {}",
+            places_of(1, chunk.len())
+        );
+        let ids: Vec<Value> = chunk.iter().map(|finding| finding.operation.0.into()).collect();
+        for row in transaction.query(&statement, &ids)? {
+            current.insert(OperationId(array(&row, 0)?));
+        }
+    }
+    Ok(current)
 }
 
-fn apply(transaction: &mut dyn Transaction, finding: &Finding, opening: &Opening, now: Timestamp) -> Result<(), DatabaseError> {
-    let place = || number(finding.place);
-    // What an earlier form was to be told.
-    transaction
-        .execute("DELETE FROM mail WHERE place = $1 AND kind = $2 AND sent_at IS NULL", &[place(), CONFIRMATION.into()])?;
-    let before = transaction.query("SELECT number_hash FROM opened WHERE place = $1", &[place()])?;
-    let known = before.first().map(|row| array::<32>(row, 0)).transpose()?;
-    let hashes = match &finding.form {
-        Ok(hashes) if known.is_some_and(|known| known != hashes.number) => Err(OTHER_NUMBER),
-        Ok(hashes) => Ok(hashes),
-        Err(reason) => Err(*reason),
-    };
-    let (state, reason) = match hashes {
-        Ok(_) => (State::Processed, ""),
+/// Findings of forms that are the present ones, so one for a place.
+fn apply(
+    transaction: &mut dyn Transaction,
+    findings: &[&Finding],
+    opening: &Opening,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    let known = known(transaction, findings)?;
+    let (mut processed, mut mails) = (Vec::new(), Vec::new());
+    for finding in findings {
+        let before = known.get(&finding.place);
+        if before.is_some() {
+            // What an earlier form was to be told.
+            transaction.execute(
+                "DELETE FROM mail WHERE place = $1 AND kind = $2 AND sent_at IS NULL",
+                &[number(finding.place), CONFIRMATION.into()],
+            )?;
+        }
+        let rejected = match &finding.form {
+            Ok(hashes) if before.is_some_and(|before| *before != hashes.number) => OTHER_NUMBER,
+            Ok(hashes) => {
+                processed.push((*finding, hashes));
+                continue;
+            }
+            Err(reason) => reason,
+        };
         // It keeps its place and what was opened before, but nobody is invited by it until another form is in order.
-        Err(reason) => (State::Rejected, reason),
-    };
-    transaction
-        .execute("UPDATE sign_up SET state = $1, reason = $2 WHERE place = $3", &[word(state).into(), reason.into(), place()])?;
-    let Ok(hashes) = hashes else { return Ok(()) };
-    if known.is_none() {
-        notify(transaction, hashes, opening, now)?;
+        transaction.execute(
+            "UPDATE sign_up SET state = $1, reason = $2 WHERE place = $3",
+            &[word(State::Rejected).into(), rejected.into(), number(finding.place)],
+        )?;
     }
-    transaction.execute(
-        "INSERT INTO opened (place, number_hash, contact_hash) VALUES ($1, $2, $3)
-         ON CONFLICT (place) DO UPDATE SET contact_hash = excluded.contact_hash",
-        &[place(), hashes.number.into(), hashes.contact.into()],
-    )?;
-    insert_mail(transaction, &finding.confirmation, finding.place, CONFIRMATION, now, now)
+    for chunk in chunks(&processed) {
+        let statement = format!("UPDATE sign_up SET state = $1, reason = '' WHERE place IN {}", places_of(2, chunk.len()));
+        let places = chunk.iter().map(|(finding, _)| number(finding.place));
+        let values: Vec<Value> = std::iter::once(word(State::Processed).into()).chain(places).collect();
+        transaction.execute(&statement, &values)?;
+    }
+    for (finding, hashes) in processed {
+        if !known.contains_key(&finding.place) {
+            mails.extend(notices(transaction, hashes, opening, now)?);
+        }
+        transaction.execute(
+            "INSERT INTO opened (place, number_hash, contact_hash) VALUES ($1, $2, $3)
+             ON CONFLICT (place) DO UPDATE SET contact_hash = excluded.contact_hash",
+            &[number(finding.place), hashes.number.into(), hashes.contact.into()],
+        )?;
+        mails.push(NewMail { id: finding.confirmation.clone(), place: finding.place, kind: CONFIRMATION, due: now });
+    }
+    insert_mails(transaction, &mails, now)
+}
+
+/// The number that was found at these places before.
+fn known(transaction: &mut dyn Transaction, findings: &[&Finding]) -> Result<HashMap<u64, [u8; 32]>, DatabaseError> {
+    let mut known = HashMap::new();
+    for chunk in chunks(findings) {
+        let statement = format!("SELECT place, number_hash FROM opened WHERE place IN {}", places_of(1, chunk.len()));
+        let places: Vec<Value> = chunk.iter().map(|finding| number(finding.place)).collect();
+        for row in transaction.query(&statement, &places)? {
+            known.insert(row.integer(0)?.unsigned_abs(), array(&row, 1)?);
+        }
+    }
+    Ok(known)
 }
 
 /// So many sign-ups of a number are looked at, the earliest: who signs up a thousand times with the same number makes a thousand times so many mails at
@@ -196,15 +239,28 @@ const ON_FILE: i64 = 64;
 pub(super) const CONFIRMATION: &str = "confirmation";
 pub(super) const NOTICE: &str = "notice";
 
+/// A mail that is to be noted.
+struct NewMail {
+    id: String,
+    place: u64,
+    kind: &'static str,
+    due: Timestamp,
+}
+
 /// A notice for each address on file for this number, at the end of the day; one for an address, however many sign-ups there are.
-fn notify(transaction: &mut dyn Transaction, hashes: &Hashes, opening: &Opening, now: Timestamp) -> Result<(), DatabaseError> {
+fn notices(
+    transaction: &mut dyn Transaction,
+    hashes: &Hashes,
+    opening: &Opening,
+    now: Timestamp,
+) -> Result<Vec<NewMail>, DatabaseError> {
     let rows = transaction.query(
         "SELECT opened.place, contact_hash FROM opened JOIN sign_up ON sign_up.place = opened.place
          WHERE number_hash = $1 AND state <> 'rejected' ORDER BY opened.place LIMIT $2",
         &[hashes.number.into(), ON_FILE.into()],
     )?;
-    let mut told: Vec<&[u8]> = Vec::new();
-    let next_day = vigie::time::Date::from_days(now.date().days() + 1).first_interval().start();
+    let (mut told, mut notices): (Vec<&[u8]>, Vec<NewMail>) = (Vec::new(), Vec::new());
+    let due = vigie::time::Date::from_days(now.date().days() + 1).first_interval().start();
     for row in &rows {
         let (place, contact) = (row.integer(0)?.unsigned_abs(), row.bytes(1)?);
         if told.contains(&contact) {
@@ -212,24 +268,23 @@ fn notify(transaction: &mut dyn Transaction, hashes: &Hashes, opening: &Opening,
         }
         told.push(contact);
         let id = message_id(opening, &[NOTICE, &place.to_string(), &now.date().to_string()]);
-        insert_mail(transaction, &id, place, NOTICE, now, next_day)?;
+        notices.push(NewMail { id, place, kind: NOTICE, due });
     }
-    Ok(())
+    Ok(notices)
 }
 
-fn insert_mail(
-    transaction: &mut dyn Transaction,
-    id: &str,
-    place: u64,
-    kind: &str,
-    now: Timestamp,
-    due: Timestamp,
-) -> Result<(), DatabaseError> {
-    transaction.execute(
-        "INSERT INTO mail (message_id, place, kind, made_at, due_at, attempts) VALUES ($1, $2, $3, $4, $5, 0)
-         ON CONFLICT (message_id) DO NOTHING",
-        &[id.into(), number(place), kind.into(), now.unix_ms().into(), due.unix_ms().into()],
-    )?;
+fn insert_mails(transaction: &mut dyn Transaction, mails: &[NewMail], now: Timestamp) -> Result<(), DatabaseError> {
+    for chunk in chunks(mails) {
+        let statement = format!(
+            "INSERT INTO mail (message_id, place, kind, made_at, due_at, attempts) VALUES {} ON CONFLICT (message_id) DO NOTHING",
+            rows_of(6, chunk.len())
+        );
+        let columns = |NewMail { id, place, kind, due }: &NewMail| -> [Value; 6] {
+            [id.as_str().into(), number(*place), (*kind).into(), now.unix_ms().into(), due.unix_ms().into(), 0.into()]
+        };
+        let values: Vec<Value> = chunk.iter().flat_map(columns).collect();
+        transaction.execute(&statement, &values)?;
+    }
     Ok(())
 }
 

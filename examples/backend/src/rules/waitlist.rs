@@ -323,14 +323,14 @@ pub fn withdraw(
     Ok(Standing { state: State::Withdrawn, reason: String::new(), ..standing })
 }
 
-/// Erases all that says anything of a person.
+/// Erases all that says anything of a person, also what would know a repeat by what the form said.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub(crate) fn erase(transaction: &mut dyn Transaction, place: u64, now: Timestamp) -> Result<(), DatabaseError> {
     let place = number(place);
     transaction.execute(
-        "UPDATE sign_up SET key_id = NULL, encapsulated = NULL, sealed = NULL, state = $1, reason = '' WHERE place = $2",
+        "UPDATE sign_up SET key_id = NULL, encapsulated = NULL, sealed = NULL, repeat_hash = NULL, state = $1, reason = '' WHERE place = $2",
         &[word(State::Withdrawn).into(), place.clone()],
     )?;
     transaction
@@ -365,7 +365,7 @@ pub(crate) fn array<const N: usize>(row: &Row, column: usize) -> Result<[u8; N],
 }
 
 /// All of it in as few chunks as the sizes of statements allow.
-fn chunks<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn chunks<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = all;
     std::iter::from_fn(move || {
         let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
@@ -376,13 +376,13 @@ fn chunks<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// `($1, $2, $3)`, counted from `first`.
-fn places_of(first: usize, count: usize) -> String {
+pub(super) fn places_of(first: usize, count: usize) -> String {
     let names: Vec<String> = (first..first + count).map(|number| format!("${number}")).collect();
     format!("({})", names.join(", "))
 }
 
 /// `($1, $2), ($3, $4)`.
-fn rows_of(columns: usize, rows: usize) -> String {
+pub(super) fn rows_of(columns: usize, rows: usize) -> String {
     let rows: Vec<String> = (0..rows).map(|row| places_of(1 + row * columns, columns)).collect();
     rows.join(", ")
 }
@@ -557,12 +557,16 @@ mod tests {
     #[test]
     fn what_was_withdrawn_leaves_its_receipt_and_nothing_of_the_person() {
         let mut desk = Desk::new();
-        desk.receive(&[sign_up(1, 1), sign_up(2, 1)]);
+        let sealed_here = || SignUp { repeat_hash: Some([5; 32]), ..sign_up(2, 1) };
+        desk.receive(&[sign_up(1, 1), sealed_here()]);
         let mut leave = || desk.ask(|transaction, context| withdraw(transaction, operation(1), &secret(7), context));
         assert_eq!(leave().unwrap().state, State::Withdrawn);
         assert_eq!(leave().unwrap().state, State::Withdrawn);
         assert_eq!(desk.count("sign_up WHERE sealed IS NULL AND encapsulated IS NULL"), 1);
         assert_eq!(desk.count("task WHERE done_at IS NULL"), 1);
         assert_eq!(places(&desk.receive(&[sign_up(1, 1), sign_up(3, 1)])), [1, 3], "no place is given twice");
+        desk.ask(|transaction, context| withdraw(transaction, operation(2), &secret(7), context)).unwrap();
+        assert_eq!(desk.count("sign_up WHERE repeat_hash IS NOT NULL"), 0, "what the server hashed of the fields goes, too");
+        assert_eq!(desk.receive(&[sealed_here()]), [Err(Refusal::OperationReused)], "and is not on the list again");
     }
 }

@@ -127,15 +127,27 @@ impl Mailer {
         }
     }
 
-    /// Sends a mail. When this says that it was sent, the server has it, or the folder does.
+    /// Whether this is for the folder, because no server is named or it is for a telephone.
+    pub fn is_for_folder(&self, prepared: &Prepared) -> bool {
+        self.smtp.is_none() || prepared.envelope.is_none()
+    }
+
+    /// Puts mails into the folder. When this says that they were sent, all of them are there.
+    pub async fn file(&self, mails: Vec<Prepared>) -> Sending {
+        if mails.is_empty() {
+            return Sending { end: MailEnd::Sent, is_server_there: true };
+        }
+        let folder = self.folder.clone();
+        let written = tokio::task::spawn_blocking(move || write(&folder, &mails)).await;
+        let is_written = written.unwrap_or_else(|_| Err(io::Error::other("the thread that writes has ended")));
+        let is_written = is_written.inspect_err(|error| tracing::error!(%error, "mails cannot be written")).is_ok();
+        Sending { end: if is_written { MailEnd::Sent } else { MailEnd::Failed }, is_server_there: is_written }
+    }
+
+    /// Sends a mail by the server. When this says that it was sent, the server has it. One for the folder is refused.
     pub async fn send(&self, prepared: &Prepared) -> Sending {
         let (Some(smtp), Some(envelope)) = (&self.smtp, &prepared.envelope) else {
-            let (folder, file, bytes) = (self.folder.clone(), prepared.file.clone(), prepared.bytes.clone());
-            let written = tokio::task::spawn_blocking(move || write(&folder, &file, &bytes)).await;
-            let is_written = written.unwrap_or_else(|_| Err(io::Error::other("the thread that writes has ended")));
-            let is_written = is_written.inspect_err(|error| tracing::error!(%error, "a mail cannot be written"));
-            let end = if is_written.is_ok() { MailEnd::Sent } else { MailEnd::Failed };
-            return Sending { end, is_server_there: is_written.is_ok() };
+            return Sending { end: MailEnd::Refused, is_server_there: true };
         };
         match tokio::time::timeout(self.time, smtp.send_raw(envelope, &prepared.bytes)).await {
             Ok(Ok(_)) => Sending { end: MailEnd::Sent, is_server_there: true },
@@ -145,12 +157,14 @@ impl Mailer {
     }
 }
 
-/// Whole, or not at all; on the disk when this returns.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(name)).map_err(|e| e.error)?;
+/// Each of them whole, or not at all; all on the disk when this returns.
+fn write(folder: &Path, mails: &[Prepared]) -> io::Result<()> {
+    for mail in mails {
+        let mut file = tempfile::Builder::new().prefix(".vigie-").tempfile_in(folder)?;
+        file.write_all(&mail.bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(&mail.file)).map_err(|e| e.error)?;
+    }
     fs::File::open(folder)?.sync_all()
 }
 
@@ -233,9 +247,10 @@ mod tests {
     async fn a_mail_is_the_same_when_it_is_made_again_and_lies_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let mailer = mailer(folder.path());
-        let prepared = mailer.prepare(&mail(), &form("ada@example.org")).unwrap();
         for _ in 0..2 {
-            assert_eq!(mailer.send(&prepared).await, Sending { end: MailEnd::Sent, is_server_there: true });
+            let prepared = mailer.prepare(&mail(), &form("ada@example.org")).unwrap();
+            assert!(mailer.is_for_folder(&prepared));
+            assert_eq!(mailer.file(vec![prepared]).await, Sending { end: MailEnd::Sent, is_server_there: true });
         }
         let path = folder.path().join("mail/0123456789abcdef0123456789abcdef.eml");
         let written = fs::read_to_string(&path).unwrap();
@@ -263,11 +278,13 @@ mod tests {
         let server = Some("smtp://127.0.0.1:1".to_owned());
         let mailer = Mailer::new(&MailConfig { server, ..MailConfig::default() }, folder.path()).unwrap();
         let prepared = mailer.prepare(&mail(), &form("+352621000000")).unwrap();
-        assert_eq!(mailer.send(&prepared).await.end, MailEnd::Sent);
+        assert!(mailer.is_for_folder(&prepared));
+        assert_eq!(mailer.file(vec![prepared]).await.end, MailEnd::Sent);
         let written = fs::read(folder.path().join("mail/0123456789abcdef0123456789abcdef.json")).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
         assert_eq!(written["to"], "+352621000000");
         let mail = mailer.prepare(&mail(), &form("ada@example.org")).unwrap();
+        assert!(!mailer.is_for_folder(&mail));
         assert_eq!(mailer.send(&mail).await, Sending { end: MailEnd::Failed, is_server_there: false });
     }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use vigie::courier::waitlist::FormRules;
 use vigie::time::Timestamp;
 
-use super::mail::{self, Mailer, Prepared, Sending};
+use super::mail::{self, Mailer, Prepared};
 use crate::config::Config;
 use crate::group::GroupError;
 use crate::http::App;
@@ -28,12 +28,11 @@ use crate::rules::{self, Backlog, Finding, Mail, MailEnd, Task};
 /// Forms that are opened for one transaction: what people wait for behind it.
 const TASKS: u32 = 200;
 
-/// Mails that are taken at a time, and sent at the same moment.
+/// Mails that are taken at a time, and those of them that a server gets at the same moment.
 const MAILS: u32 = 64;
 const AT_ONCE: usize = 8;
 
-/// Opening gives way while so many calls wait, but not for ever.
-const CROWD: usize = 32;
+/// All of this gives way to a crowd, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -138,7 +137,7 @@ impl Opener {
     /// While people sign up, what can wait does.
     async fn give_way(&self) {
         let waits = async {
-            while self.app.publisher.group.waiting() > CROWD {
+            while self.app.publisher.group.has_crowd() {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
@@ -197,32 +196,42 @@ impl Opener {
         }
     }
 
-    /// A few at a time. Where the server is away, the others are not tried.
+    /// Those for the folder together, the others a few at a time. Where the server is away, the others are not tried.
     async fn send_batch(&self, mails: Vec<Mail>) -> Result<(Vec<(Mail, MailEnd)>, bool), GroupError> {
         let mut ends = Vec::with_capacity(mails.len());
-        let mut prepared = self.prepare(mails).await?.into_iter().peekable();
-        let mut is_server_there = true;
-        while is_server_there && prepared.peek().is_some() {
-            let few: Vec<_> = prepared.by_ref().take(AT_ONCE).collect();
-            let sendings = futures::future::join_all(few.iter().map(|(_, prepared)| self.send_one(prepared.as_ref()))).await;
+        let (mut filed, mut sent) = (Vec::new(), Vec::new());
+        for (mail, prepared) in self.prepare(mails).await? {
+            match prepared {
+                // Its form was in order once: only another configuration of mails makes it unusable.
+                None => ends.push((mail, MailEnd::Refused)),
+                Some(prepared) if self.mailer.is_for_folder(&prepared) => filed.push((mail, prepared)),
+                Some(prepared) => sent.push((mail, prepared)),
+            }
+        }
+        let (filed, contents): (Vec<Mail>, Vec<Prepared>) = filed.into_iter().unzip();
+        let filing = self.mailer.file(contents).await;
+        self.count(filing.end, filed.len());
+        ends.extend(filed.into_iter().map(|mail| (mail, filing.end)));
+        let mut is_server_there = filing.is_server_there;
+        let mut rest = sent.into_iter().peekable();
+        while is_server_there && rest.peek().is_some() {
+            let few: Vec<_> = rest.by_ref().take(AT_ONCE).collect();
+            let sendings = futures::future::join_all(few.iter().map(|(_, prepared)| self.mailer.send(prepared))).await;
             for ((mail, _), sending) in few.into_iter().zip(sendings) {
+                self.count(sending.end, 1);
                 is_server_there &= sending.is_server_there;
                 ends.push((mail, sending.end));
             }
         }
-        ends.extend(prepared.map(|(mail, _)| (mail, MailEnd::Untouched)));
+        ends.extend(rest.map(|(mail, _)| (mail, MailEnd::Untouched)));
         Ok((ends, is_server_there))
     }
 
-    async fn send_one(&self, prepared: Option<&Prepared>) -> Sending {
-        // Its form was in order once: only another configuration of mails makes it unusable.
-        let Some(prepared) = prepared else { return Sending { end: MailEnd::Refused, is_server_there: true } };
-        let sending = self.mailer.send(prepared).await;
-        match sending.end {
-            MailEnd::Sent => self.app.metrics.mails_sent.increment(),
-            _ => self.app.metrics.mails_failed.increment(),
+    fn count(&self, end: MailEnd, mails: usize) {
+        match end {
+            MailEnd::Sent => self.app.metrics.mails_sent.add(mails as u64),
+            _ => self.app.metrics.mails_failed.add(mails as u64),
         }
-        sending
     }
 
     async fn prepare(&self, mails: Vec<Mail>) -> Result<Vec<(Mail, Option<Prepared>)>, GroupError> {

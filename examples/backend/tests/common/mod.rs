@@ -52,6 +52,15 @@ impl Postgresql {
         Some(server)
     }
 
+    /// Ends it as a failure of power would, and starts it again. Connections break.
+    #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
+    pub(crate) fn restart(&self) {
+        let mut restart = as_postgres(&format!("{BIN}/pg_ctl"));
+        restart.args(["restart", "-w", "-t", "60", "-m", "immediate", "-D"]).arg(self.folder.join("data"));
+        restart.arg("-l").arg(self.folder.join("log")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(restart.status().unwrap().success());
+    }
+
     /// The URL of a new, empty database.
     pub(crate) fn new_database(&self) -> String {
         let name = new_name();

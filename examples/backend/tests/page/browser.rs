@@ -18,6 +18,8 @@ pub(crate) enum Way {
     Scripts,
     /// Everything; and its first call of the waiting list is answered with 503.
     BusyAtFirst,
+    /// Everything; and each page has an old key of the waiting list at first.
+    OldKeyAtFirst,
     /// No scripts at all, by the browser's own setting.
     NoScripts,
     /// Scripts and WebCrypto, but no X25519, as older browsers.
@@ -41,6 +43,20 @@ const BUSY_AT_FIRST: &str = "
         window.bodies.push(options.body);
         if (window.bodies.length > 1) return ask.call(window, address, options);
         return Promise.resolve(new Response('{}', { status: 503, headers: { 'retry-after': '1' } }));
+    };";
+
+const OLD_KEY_AT_FIRST: &str = "
+    const ask = window.fetch;
+    window.statuses = [];
+    let isFirst = true;
+    window.fetch = async function (address, options) {
+        const answer = await ask.call(window, address, options);
+        if (address === '/v1/waitlist') window.statuses.push(answer.status);
+        if (address !== '/client.json' || !isFirst) return answer;
+        isFirst = false;
+        const known = await answer.json();
+        known.waitlist.key_id = 'gone';
+        return new Response(JSON.stringify(known));
     };";
 
 const AXE: &str = "axe-core@4.14.1";
@@ -105,6 +121,7 @@ impl Browser {
         match way {
             Way::NoX25519 => browser.before_each_page(NO_X25519).await,
             Way::BusyAtFirst => browser.before_each_page(BUSY_AT_FIRST).await,
+            Way::OldKeyAtFirst => browser.before_each_page(OLD_KEY_AT_FIRST).await,
             _ => {}
         }
         Some(browser)

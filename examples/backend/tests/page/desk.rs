@@ -65,6 +65,14 @@ impl Desk {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.admin_address())
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("keys/admin-token")).unwrap().trim().to_owned()
+    }
+
     fn database(&self) -> Connection {
         Connection::open_with_flags(self.folder.path().join("backend.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
     }

@@ -1,4 +1,4 @@
-//! The sign-up page in Debian's Chromium, driven by chromedriver: with scripts, without them, without X25519 and without a secure context.
+//! The sign-up page, and the operator's, in Debian's Chromium, driven by chromedriver: with scripts, without them, without X25519 and without a secure context.
 //!
 //! What the page sealed is opened here with the authority's key. axe-core comes from npm at the first run and is kept in the target folder. Where
 //! chromium, chromedriver or npm is missing, the tests say that they are skipped, or fail where `CI` is set.
@@ -13,6 +13,7 @@ mod browser;
 #[path = "../common/skipped.rs"]
 mod common;
 mod desk;
+mod operator;
 mod sealed_here;
 mod sealed_on_arrival;
 
@@ -43,6 +44,28 @@ async fn who_is_told_to_come_again_or_has_no_network_waits_and_sends_the_same_by
     let desk = Desk::open().await;
     let Some(browser) = Browser::start(Way::BusyAtFirst).await else { return };
     sealed_here::busy_and_without_network_it_waits(&browser, &desk).await;
+    browser.end().await;
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sealed_to_a_key_that_has_gone_keeps_the_code_and_is_on_the_list() {
+    let _turn = TURN.lock().await;
+    let desk = Desk::open().await;
+    let Some(browser) = Browser::start(Way::OldKeyAtFirst).await else { return };
+    sealed_here::a_form_for_a_key_that_has_gone_is_sealed_again(&browser, &desk).await;
+    sealed_here::after_a_reload_it_is_filled_in_again_under_the_same_code(&browser, &desk).await;
+    browser.end().await;
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_page_shows_figures_live_and_to_nobody_without_the_token() {
+    let _turn = TURN.lock().await;
+    let desk = Desk::open().await;
+    let Some(browser) = Browser::start(Way::Scripts).await else { return };
+    operator::without_the_token_nothing_is_shown(&browser, &desk).await;
+    operator::figures_move_by_themselves(&browser, &desk).await;
     browser.end().await;
     desk.close().await;
 }

@@ -143,7 +143,10 @@ fn write(to: &mut impl Write, sheet: &Sheet, now: Timestamp) -> io::Result<()> {
     for piece in &sheet.advice {
         writeln!(to, "\n{}", piece.title)?;
         for paragraph in &piece.paragraphs {
-            let options = textwrap::Options::new(COLUMNS).initial_indent("  ").subsequent_indent("  ");
+            let options = textwrap::Options::new(COLUMNS)
+                .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
+                .initial_indent("  ")
+                .subsequent_indent("  ");
             writeln!(to, "{}", textwrap::fill(paragraph, options))?;
         }
     }

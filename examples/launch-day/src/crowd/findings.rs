@@ -5,9 +5,10 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::Scene;
+use super::overload::Overload;
 use super::person::{NO_ANSWER, NO_CONNECTION, Outcome};
 use super::proof::Proof;
+use super::scene::Scene;
 use crate::process::Spent;
 use crate::{BAD, GOOD, QUIET};
 
@@ -36,8 +37,10 @@ pub(super) struct Findings {
     p50_s: f64,
     p99_s: f64,
     p999_s: f64,
-    /// Nothing where the server is not ours, or the system does not say it. PostgreSQL's own are not in it.
+    /// When the last person was done. Nothing where the server is not ours, or the system does not say it. PostgreSQL's own are not in it.
     server_cpu_s: Option<f64>,
+    /// When all forms were opened and confirmed.
+    server_cpu_in_all_s: Option<f64>,
     server_rss_mib: Option<f64>,
     /// How often there was each status; `no connection` and `no answer` where there was none.
     statuses: BTreeMap<String, usize>,
@@ -49,6 +52,8 @@ pub(super) struct Findings {
     /// When the pacer would have had those come again who gave up: the first and the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_s: Option<(f64, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) overload: Option<Overload>,
     /// For the plot: when people came, got receipts, were refused and had no answer.
     #[serde(skip)]
     pub(super) times: Times,
@@ -102,6 +107,7 @@ impl Findings {
             p99_s: of(0.99),
             p999_s: of(0.999),
             server_cpu_s: None,
+            server_cpu_in_all_s: None,
             server_rss_mib: None,
             statuses,
             most_attempts: outcomes
@@ -112,12 +118,15 @@ impl Findings {
             kills_s: Vec::new(),
             ready_s: Vec::new(),
             due_s: due().min_by(f64::total_cmp).zip(due().max_by(f64::total_cmp)),
+            overload: None,
             times,
         }
     }
 
-    pub(super) fn spent(&mut self, spent: Option<Spent>) {
+    /// What the server had spent when the last person was done, and when all forms were opened and confirmed.
+    pub(super) fn spent(&mut self, spent: Option<Spent>, in_all: Option<Spent>) {
         self.server_cpu_s = spent.map(|spent| spent.processor.as_secs_f64());
+        self.server_cpu_in_all_s = in_all.map(|spent| spent.processor.as_secs_f64());
         self.server_rss_mib = spent.map(|spent| spent.peak_kib as f64 / 1_024.0);
     }
 
@@ -139,6 +148,9 @@ impl Findings {
             writeln!(out, "{BAD}Built without --release: the figures say little.{BAD:#}")?;
         }
         writeln!(out)?;
+        if let Some(overload) = &self.overload {
+            overload.tell(out)?;
+        }
         self.tell_times(out)?;
         self.tell_proof(out)
     }
@@ -163,6 +175,9 @@ impl Findings {
         }
         if let (Some(cpu), Some(rss)) = (self.server_cpu_s, self.server_rss_mib) {
             writeln!(out, "  {:<42} {cpu:>10.2} s", "processor time of the server")?;
+            if let Some(in_all) = self.server_cpu_in_all_s {
+                writeln!(out, "  {:<42} {in_all:>10.2} s", "the same when all forms were opened")?;
+            }
             writeln!(out, "  {:<42} {rss:>10.1} MiB", "memory of the server, at most")?;
         }
         Ok(())
@@ -214,7 +229,7 @@ fn name(status: u16) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Arrival;
+    use super::super::scene::Arrival;
     use super::*;
 
     #[test]

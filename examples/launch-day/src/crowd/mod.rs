@@ -9,21 +9,22 @@
 
 mod findings;
 mod forms;
+mod overload;
 mod part;
+mod parts;
 mod person;
 mod plot;
 mod proof;
+mod scene;
 mod server;
 mod slow_disk;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
-use std::str::FromStr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -31,9 +32,7 @@ use clap::Args;
 use rand::SeedableRng;
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use vigie::time::{Clock, SystemClock};
 
@@ -42,22 +41,24 @@ use crate::ending;
 use crate::progress::Progress;
 use findings::Findings;
 use part::Plan;
+use parts::Part;
+use person::Outcome;
 use proof::{Database, Holder, Proof};
+use scene::{Arrival, Scene};
 use server::{List, Own};
+use slow_disk::SlowDisk;
 
 pub(crate) use part::{PartArgs, run as play};
-
-/// People for whom one process has descriptors: two processes play more.
-const ONE_PROCESS: u32 = 15_000;
-
-/// The most that one process is given.
-const MOST: u32 = 19_000;
 
 /// From the word to the start of the clock: every part has heard it by then.
 const LEAD: Duration = Duration::from_millis(300);
 
-/// Within this time those post who are all connected before.
-const HELD_WINDOW: Duration = Duration::from_secs(1);
+/// The server opens and confirms what it has taken in before the proof asks it again, so that the proof's requests are not counted with it. Where nothing
+/// was done for so long, it is not waited for: mails that were under way when it was killed come after ten minutes.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A crowd.
 #[derive(Debug, Clone, Args)]
@@ -81,6 +82,24 @@ pub(crate) struct CrowdArgs {
     /// Let nobody try again when so much time has passed
     #[arg(long, value_name = "TIME", default_value = "20m")]
     longest: humantime::Duration,
+
+    /// Hold so many connections beside the people, on which nothing is sent
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    idle: u32,
+
+    /// Let all connections come from the same address
+    #[arg(long)]
+    one_address: bool,
+
+    /// Let so many times as many people come as can be served: the server is held down by a slow disk and a small batch meanwhile (Linux, with a C
+    /// compiler)
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10),
+          conflicts_with_all = ["people", "arrival", "server", "database", "kill_at", "straightforward", "processes", "slow_fsync", "idle"])]
+    overload: Option<u32>,
+
+    /// How long --overload lasts
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "overload", value_parser = overload_time)]
+    overload_for: humantime::Duration,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -186,42 +205,9 @@ pub(crate) struct ProveArgs {
     output: OutputArgs,
 }
 
-/// When they come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Arrival {
-    Within(Duration),
-    Held,
-}
-
-impl Arrival {
-    fn window(self) -> Duration {
-        match self {
-            Self::Within(window) => window,
-            Self::Held => HELD_WINDOW,
-        }
-    }
-}
-
-impl fmt::Display for Arrival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Within(window) => write!(f, "within {}", humantime::format_duration(*window)),
-            Self::Held => write!(f, "connected before, all within {}", humantime::format_duration(HELD_WINDOW)),
-        }
-    }
-}
-
-impl FromStr for Arrival {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "write it as 1s or 60s, at most 1h, or as `hold`";
-        if text == "hold" {
-            return Ok(Self::Held);
-        }
-        let window: humantime::Duration = text.parse().map_err(|_| EXPECTED)?;
-        if *window <= Duration::from_secs(3_600) { Ok(Self::Within(*window)) } else { Err(EXPECTED) }
-    }
+fn overload_time(text: &str) -> Result<humantime::Duration, &'static str> {
+    let time = text.parse().ok().filter(|time: &humantime::Duration| (2..=120).contains(&time.as_secs()));
+    time.ok_or("write it as 60s, from 2s to 120s")
 }
 
 fn kill_time(text: &str) -> Result<f64, &'static str> {
@@ -229,51 +215,7 @@ fn kill_time(text: &str) -> Result<f64, &'static str> {
     seconds.ok_or("write it in seconds, such as 0.5, at most 3600")
 }
 
-/// What stands of a crowd in its folder, so that it can be proved again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Scene {
-    people: u32,
-    parts: u16,
-    arrival: Arrival,
-}
-
-impl Scene {
-    fn new(args: &CrowdArgs) -> anyhow::Result<Self> {
-        let people = args.people;
-        let parts = args.procs.unwrap_or(if people > ONE_PROCESS { people.div_ceil(ONE_PROCESS) as u16 } else { 1 });
-        let most = u32::from(parts) * MOST;
-        ensure!(people <= most, "{parts} processes play at most {most} people; let more play them with --procs");
-        Ok(Self { people, parts, arrival: args.arrival })
-    }
-
-    fn file(folder: &Path) -> PathBuf {
-        folder.join("crowd.json")
-    }
-
-    fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let path = Self::file(folder);
-        fs::write(&path, serde_json::to_vec(self)?).with_context(|| format!("{} cannot be written", path.display()))
-    }
-
-    fn read(folder: &Path) -> anyhow::Result<Self> {
-        let path = Self::file(folder);
-        let json = fs::read(&path).with_context(|| format!("{} is no folder of a crowd (--keep)", folder.display()))?;
-        serde_json::from_slice(&json).with_context(|| format!("{} is not what was written", path.display()))
-    }
-
-    /// The numbers of those that a part plays.
-    fn part(&self, part: u16) -> std::ops::Range<u32> {
-        let first = |part: u16| (u64::from(self.people) * u64::from(part) / u64::from(self.parts)) as u32;
-        first(part)..first(part + 1)
-    }
-
-    fn file_of(folder: &Path, what: &str, part: u16) -> PathBuf {
-        folder.join(format!("{what}.{part}"))
-    }
-}
-
 pub(crate) fn run(args: &CrowdArgs) -> anyhow::Result<ExitCode> {
-    let scene = Scene::new(args)?;
     let temporary = tempfile::tempdir().context("there is no temporary folder")?;
     let folder = match &args.keep {
         Some(kept) => {
@@ -282,7 +224,13 @@ pub(crate) fn run(args: &CrowdArgs) -> anyhow::Result<ExitCode> {
         }
         None => temporary.path().to_owned(),
     };
-    let findings = ending::run(sign_up(args, &scene, &folder))?;
+    let findings = match args.overload {
+        Some(factor) => ending::run(overload::run(args, factor, &folder))?,
+        None => {
+            let scene = Scene::new(args.people, args.idle, args.arrival, args.procs)?;
+            ending::run(async { Ok(sign_up(args, &scene, &folder).await?.0) })?
+        }
+    };
     args.output.write(&findings)
 }
 
@@ -307,7 +255,8 @@ async fn find(args: &ServerArgs, own: Option<&Own>) -> anyhow::Result<List> {
     }
 }
 
-async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Result<Findings> {
+/// Has everybody sign up, and proves what became of them.
+async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Result<(Findings, Vec<Outcome>)> {
     let mut own = args.server.server.is_none().then(|| Own::start(setup(args, folder)?)).transpose()?;
     let list = find(&args.server, own.as_ref()).await?;
     scene.write(folder)?;
@@ -328,12 +277,19 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
     for part in &mut parts {
         part.stdin.write_all(format!("{start_ms}\n").as_bytes()).await.context("a process of the crowd ended early")?;
     }
-    tokio::try_join!(watch(parts, scene.people), kill(own.as_mut(), start, &args.kill_at))?;
+    let release = release(scene.arrival, start, folder);
+    tokio::try_join!(parts::watch(&mut parts, scene.people), kill(own.as_mut(), start, &args.kill_at), release)?;
     let spent = own.as_ref().and_then(Own::spent);
+    parts::end(parts).await?;
+    let database = args.server.database(folder);
+    let spent_in_all = match (&own, &database) {
+        (Some(own), Some(database)) if args.overload.is_none() && catch_up(database).await? => own.spent(),
+        _ => None,
+    };
 
-    let (outcomes, proof) = hold_against(scene, folder, &list, args.server.database(folder)).await?;
+    let (outcomes, proof) = hold_against(scene, folder, &list, database).await?;
     let mut findings = Findings::new(scene, args.server.database.is_some(), &outcomes, proof);
-    findings.spent(spent);
+    findings.spent(spent, spent_in_all);
     findings.is_straightforward = args.straightforward;
     findings.slow_fsync_ms = args.slow_fsync.map(|time| time.as_secs_f64() * 1_000.0);
     if let Some(own) = own {
@@ -341,7 +297,14 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
         findings.ready_s.clone_from(&own.ready_s);
         own.end()?;
     }
-    Ok(findings)
+    Ok((findings, outcomes))
+}
+
+/// Nothing holds the server down when an overload is over.
+async fn release(arrival: Arrival, start: Instant, folder: &Path) -> anyhow::Result<()> {
+    let Arrival::Overload { lasts, .. } = arrival else { return Ok(()) };
+    tokio::time::sleep_until(start + lasts).await;
+    slow_disk::set(&SlowDisk::file(folder), Duration::ZERO)
 }
 
 fn setup(args: &CrowdArgs, folder: &Path) -> anyhow::Result<Setup> {
@@ -352,9 +315,13 @@ fn setup(args: &CrowdArgs, folder: &Path) -> anyhow::Result<Setup> {
         // Several processes cannot share a port that the system chooses.
         setup.listen = Some([free_address()?, free_address()?]);
     }
-    if let Some(time) = args.slow_fsync {
-        setup.preload = Some(slow_disk::compile(folder)?);
-        setup.environment = Some((slow_disk::VARIABLE, time.as_micros().to_string()));
+    if args.overload.is_some() {
+        setup.group_size = Some(overload::BATCH);
+    }
+    if let Some(time) = args.slow_fsync.map(|time| *time).or(args.overload.map(|_| overload::SLOW)) {
+        let slow = SlowDisk::new(folder, time)?;
+        setup.environment = Some((slow_disk::VARIABLE, slow.file.to_string_lossy().into_owned()));
+        setup.preload = Some(slow.library);
     }
     Ok(setup)
 }
@@ -389,6 +356,10 @@ fn random() -> anyhow::Result<ChaCha20Rng> {
 
 fn plan(args: &CrowdArgs, scene: &Scene, list: &List, folder: &Path, part: u16) -> anyhow::Result<Plan> {
     let ms = |time: Duration| time.as_millis() as u64;
+    let (later, later_ms) = match scene.arrival {
+        Arrival::Overload { rest, share, .. } => (share, ms(rest)),
+        _ => (0.0, 0),
+    };
     Ok(Plan {
         address: list.target.address,
         path: list.target.path.clone(),
@@ -396,53 +367,13 @@ fn plan(args: &CrowdArgs, scene: &Scene, list: &List, folder: &Path, part: u16) 
         outcomes: Scene::file_of(folder, "outcomes", part),
         window_ms: ms(scene.arrival.window()),
         is_held: scene.arrival == Arrival::Held,
+        later,
+        later_ms,
+        idle: args.idle / u32::from(scene.parts),
+        has_one_address: args.one_address,
         longest_ms: ms(*args.longest),
         seed: rand::Rng::next_u64(&mut random()?),
     })
-}
-
-/// A process that plays a part. Dropped, it is killed.
-struct Part {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Part {
-    fn start(plan: &Plan, folder: &Path, part: u16) -> anyhow::Result<Self> {
-        let path = Scene::file_of(folder, "plan", part);
-        fs::write(&path, serde_json::to_vec(plan)?).with_context(|| format!("{} cannot be written", path.display()))?;
-        let own = std::env::current_exe().context("this program does not know where it is")?;
-        let mut command = Command::new(own);
-        command.arg("part").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("a process of the crowd cannot be started")?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (stdin, stdout) = stdin.zip(stdout).context("a process of the crowd cannot be heard")?;
-        Ok(Self { child, stdin, lines: BufReader::new(stdout).lines() })
-    }
-
-    async fn line(&mut self) -> anyhow::Result<Option<String>> {
-        self.lines.next_line().await.context("a process of the crowd cannot be heard")
-    }
-}
-
-/// Until everybody is done.
-async fn watch(parts: Vec<Part>, people: u32) -> anyhow::Result<()> {
-    let progress = std::cell::RefCell::new(Progress::of_steps(u64::from(people), "people"));
-    let done = std::cell::RefCell::new(vec![0_u64; parts.len()]);
-    let watched = parts.into_iter().enumerate().map(|(number, mut part)| {
-        let (progress, done) = (&progress, &done);
-        async move {
-            while let Some(line) = part.line().await? {
-                done.borrow_mut()[number] = line.parse().unwrap_or_default();
-                progress.borrow_mut().reach(done.borrow().iter().sum());
-            }
-            let status = part.child.wait().await?;
-            ensure!(status.success(), "a process of the crowd failed ({status})");
-            Ok(())
-        }
-    });
-    futures::future::try_join_all(watched).await.map(drop)
 }
 
 async fn kill(own: Option<&mut Own>, start: Instant, at: &[f64]) -> anyhow::Result<()> {
@@ -454,6 +385,23 @@ async fn kill(own: Option<&mut Own>, start: Instant, at: &[f64]) -> anyhow::Resu
         own.kill()?;
     }
     Ok(())
+}
+
+/// Until every form is opened and confirmed. Whether that came in time.
+async fn catch_up(database: &Database) -> anyhow::Result<bool> {
+    let (mut least, mut moved) = (i64::MAX, Instant::now());
+    while moved.elapsed() < STANDSTILL {
+        let database = database.clone();
+        let waits = tokio::task::spawn_blocking(move || database.waits()).await??;
+        if waits == 0 {
+            return Ok(true);
+        }
+        if waits < least {
+            (least, moved) = (waits, Instant::now());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(false)
 }
 
 /// Reads what became of everybody, and proves it.
@@ -486,14 +434,6 @@ async fn hold_against(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn people_are_divided_among_the_parts_and_nobody_is_left_out() {
-        let scene = Scene { people: 25_001, parts: 3, arrival: Arrival::Held };
-        let parts: Vec<_> = (0..3).map(|part| scene.part(part)).collect();
-        assert_eq!((parts[0].start, parts[2].end), (0, 25_001));
-        assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].len() > 8_000));
-    }
 
     #[test]
     fn times_of_arrival_are_read_as_people_write_them() {

@@ -1,7 +1,7 @@
 //! One process of the crowd: it reads its people from their file, waits for the word, plays them, and writes what became of them.
 //!
 //! ```text
-//! stdin    <- the moment at which the clock starts, in ms since 1970      stdout  -> "ready", then how many are done, now and again
+//! stdin    <- the moment at which the clock starts, in ms since 1970      stdout  -> "ready", then how many are done, now and again, then "done"
 //! ```
 //!
 //! A process may hold 20,000 descriptors on many machines, so a large crowd is played by several. Where stdin ends, the one that started it is gone, and
@@ -22,19 +22,26 @@ use futures::future::join_all;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use vigie::time::{Clock, SystemClock, Timestamp};
 
 use super::forms;
-use super::person::{Course, Outcome, Target};
+use super::person::{Course, Outcome, PATIENCE, Target, stream};
 
 /// Connections that are being opened at once before the clock starts: more are lost in the system's queue.
 const OPENING: usize = 128;
 
+/// The last line: everybody is done.
+pub(super) const DONE: &str = "done";
+
 /// How often it is told how many are done.
 const TELL: Duration = Duration::from_millis(250);
+
+/// When a connection on which nothing is sent is made again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Addresses that connections come from, where the system has them: one has 28,000 ports.
 const SOURCES: u32 = 16;
@@ -57,6 +64,13 @@ pub(super) struct Plan {
     pub(super) window_ms: u64,
     /// Everybody is connected before it begins.
     pub(super) is_held: bool,
+    /// This part of them comes within a time after it.
+    pub(super) later: f64,
+    pub(super) later_ms: u64,
+    /// So many connections are held beside them, on which nothing is sent.
+    pub(super) idle: u32,
+    /// All connections come from the same address.
+    pub(super) has_one_address: bool,
     /// No attempt begins after this time.
     pub(super) longest_ms: u64,
     pub(super) seed: u64,
@@ -89,14 +103,18 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
     let (starts, started) = watch::channel(None);
     let opening = Rc::new(Semaphore::new(OPENING));
     let (done, opened) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let count = people.len();
+    let count = people.len() + plan.idle as usize;
+    let idle: Vec<_> = (0..plan.idle)
+        .map(|number| {
+            let (target, opening, opened) = (target(plan, number), Rc::clone(&opening), Rc::clone(&opened));
+            tokio::task::spawn_local(hold(target, opening, opened))
+        })
+        .collect();
     let playing: Vec<JoinHandle<_>> = (0..)
         .zip(people)
         .map(|(number, person): (u32, _)| {
-            let source = cfg!(target_os = "linux").then(|| Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8));
-            let target = Target { address: plan.address, source, path: plan.path.clone() };
-            let arrives = Duration::from_millis(plan.window_ms).mul_f64(rng.random());
-            let mut course = Course::new(person, target, ChaCha20Rng::from_rng(&mut rng));
+            let arrives = arrival(plan, &mut rng);
+            let mut course = Course::new(person, target(plan, number), ChaCha20Rng::from_rng(&mut rng));
             let (opening, done, opened, mut started) =
                 (Rc::clone(&opening), Rc::clone(&done), Rc::clone(&opened), started.clone());
             let (is_held, longest) = (plan.is_held, Duration::from_millis(plan.longest_ms));
@@ -133,7 +151,42 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
     });
     let outcomes = join_all(playing).await;
     telling.abort();
+    idle.iter().for_each(JoinHandle::abort);
+    tell(DONE);
     outcomes.into_iter().map(|outcome| outcome.ok().flatten().context("somebody was lost in the crowd itself")).collect()
+}
+
+fn target(plan: &Plan, number: u32) -> Target {
+    let has_many = cfg!(target_os = "linux") && !plan.has_one_address;
+    let source = has_many.then(|| Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8));
+    Target { address: plan.address, source, path: plan.path.clone() }
+}
+
+fn arrival(plan: &Plan, rng: &mut ChaCha20Rng) -> Duration {
+    let (window, later) = (Duration::from_millis(plan.window_ms), Duration::from_millis(plan.later_ms));
+    if plan.later > 0.0 && rng.random_bool(plan.later) {
+        window + later.mul_f64(rng.random())
+    } else {
+        window.mul_f64(rng.random())
+    }
+}
+
+/// Holds a connection on which nothing is sent. Where the server ends it, another one is made.
+async fn hold(target: Target, opening: Rc<Semaphore>, opened: Rc<Cell<usize>>) {
+    let mut is_first = true;
+    loop {
+        let turn = opening.acquire().await;
+        let connection = timeout(PATIENCE, stream(&target)).await;
+        drop(turn);
+        if std::mem::take(&mut is_first) {
+            opened.set(opened.get() + 1);
+        }
+        if let Ok(Ok(mut connection)) = connection {
+            // It says nothing, so this is its end.
+            let _ = connection.read(&mut [0]).await;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Says that everything is ready, and waits for the moment at which the clock starts. Ends the process where the one that started it goes away.

@@ -20,7 +20,7 @@ use vigie::time::Timestamp;
 use super::forms::Person;
 
 /// As long an attempt may take, with its connection: what the library gives one.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In place of a status: there was no connection.
 pub(super) const NO_CONNECTION: u16 = 0;
@@ -109,7 +109,7 @@ impl Link {
     }
 }
 
-async fn stream(target: &Target) -> std::io::Result<TcpStream> {
+pub(super) async fn stream(target: &Target) -> std::io::Result<TcpStream> {
     let Some(source) = target.source.filter(|_| target.address.is_ipv4()) else {
         return TcpStream::connect(target.address).await;
     };

@@ -34,7 +34,7 @@ const PATIENCE: usize = 120;
 /// So often where it says that it failed: it may have been somebody else's sign-up in the same transaction.
 const FAILURES: usize = 10;
 
-/// So long in between.
+/// So long in between, and up to twice as long, each in their own time: who fails takes those along that share a transaction.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// By its operation, and with its place: a task of a correction has another operation.
@@ -42,6 +42,10 @@ const SIGN_UPS: &str =
     "SELECT s.place, s.operation_id, s.form_hash, s.received_s, CAST(CASE WHEN t.place IS NULL THEN 0 ELSE 1 END AS BIGINT)
     FROM sign_up s LEFT JOIN task t ON t.operation_id = s.operation_id AND t.place = s.place ORDER BY s.place, s.received_s";
 const STRAY_TASKS: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM task WHERE place NOT IN (SELECT place FROM sign_up)";
+
+/// Forms that are not opened, and confirmations that are not sent.
+const WAITS: &str = "SELECT CAST((SELECT COUNT(*) FROM task WHERE done_at IS NULL) +
+    (SELECT COUNT(*) FROM mail WHERE sent_at IS NULL AND given_up_at IS NULL AND kind = 'confirmation') AS BIGINT)";
 
 /// Where the sign-ups are.
 #[derive(Debug, Clone)]
@@ -91,11 +95,27 @@ impl Database {
             Self::Postgres(url) => postgres(url).context("PostgreSQL cannot be read"),
         }
     }
+
+    /// How many forms and confirmations wait. It blocks.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(super) fn waits(&self) -> anyhow::Result<i64> {
+        Ok(match self {
+            Self::Sqlite(path) => read_only(path)?.query_row(WAITS, [], |row| row.get(0))?,
+            Self::Postgres(url) => postgres::Client::connect(url, NoTls)?.query_one(WAITS, &[])?.try_get(0)?,
+        })
+    }
+}
+
+fn read_only(path: &std::path::Path) -> anyhow::Result<Connection> {
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    database.busy_timeout(Duration::from_secs(10))?;
+    Ok(database)
 }
 
 fn sqlite(path: &std::path::Path) -> anyhow::Result<Book> {
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    database.busy_timeout(Duration::from_secs(10))?;
+    let database = read_only(path)?;
     let mut statement = database.prepare(SIGN_UPS)?;
     let mut found = statement.query([])?;
     let mut rows = Vec::new();
@@ -212,20 +232,21 @@ pub(super) async fn ask_again(holders: &[Holder], target: &Target) -> anyhow::Re
     let asking: Vec<usize> = (0..holders.len()).filter(|number| holders[*number].answer.is_some()).collect();
     let (next, otherwise) = (Cell::new(0), RefCell::new(HashSet::new()));
     let progress = RefCell::new(Progress::of_steps(asking.len() as u64, "people who ask again"));
-    let worker = async |mut link: Link| {
+    let worker = async |at: usize, mut link: Link| {
+        let pause = PAUSE + PAUSE.mul_f64(at as f64 / ASKING as f64);
         while let Some(number) = asking.get(next.replace(next.get() + 1)) {
-            if !is_same(&mut link, &holders[*number]).await? {
+            if !is_same(&mut link, &holders[*number], pause).await? {
                 otherwise.borrow_mut().insert(*number);
             }
             progress.borrow_mut().reach(next.get() as u64);
         }
         anyhow::Ok(())
     };
-    try_join_all((0..ASKING).map(|_| worker(Link::new(target.clone())))).await?;
+    try_join_all((0..ASKING).map(|at| worker(at, Link::new(target.clone())))).await?;
     Ok(otherwise.into_inner())
 }
 
-async fn is_same(link: &mut Link, holder: &Holder) -> anyhow::Result<bool> {
+async fn is_same(link: &mut Link, holder: &Holder, pause: Duration) -> anyhow::Result<bool> {
     let mut failures = 0;
     for _ in 0..PATIENCE {
         match link.post(&holder.person).await {
@@ -234,14 +255,14 @@ async fn is_same(link: &mut Link, holder: &Holder) -> anyhow::Result<bool> {
                 if failures == FAILURES {
                     return Ok(false);
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
             }
             Ok(answer) if !answer.status.is_server_error() => {
                 let said = receipt(&String::from_utf8_lossy(&answer.body));
                 let held = holder.answer.as_deref().and_then(receipt);
                 return Ok(answer.status == StatusCode::OK && said.is_some() && said == held);
             }
-            _ => tokio::time::sleep(PAUSE).await,
+            _ => tokio::time::sleep(pause).await,
         }
     }
     bail!("the server does not answer those who ask again; whether their receipts are the same is not known")

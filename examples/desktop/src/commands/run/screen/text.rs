@@ -235,7 +235,8 @@ impl Painter {
     }
 
     pub(super) fn wrap(&self, rows: &mut Vec<Row>, style: anstyle::Style, text: &str, indent: &str) {
-        let options = textwrap::Options::new(self.width.max(1)).subsequent_indent(indent);
+        let options =
+            textwrap::Options::new(self.width.max(1)).wrap_algorithm(textwrap::WrapAlgorithm::FirstFit).subsequent_indent(indent);
         rows.extend(textwrap::wrap(text, options).into_iter().map(Cow::into_owned).map(|line| (style, line)));
     }
 
