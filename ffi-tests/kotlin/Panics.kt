@@ -53,7 +53,7 @@ val PANICS = listOf<Test>(
                 vigie.wake()
                 same(Event.Restarted(Task.TRACING), vigie.events.first { it is Event.Restarted })
                 clock.isBroken = false
-                manual.advance(300_000u)
+                manual.advance(1_200_000u)
                 until("it sends and scans again", 10) {
                     vigie.wake()
                     radio.scans > scans && radio.advertisement.let { it != null && it != sent }

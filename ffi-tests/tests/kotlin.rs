@@ -63,7 +63,7 @@ fn the_scenario_passes() {
 #[test]
 fn every_error_panic_and_cancellation_arrives_as_an_app_is_told() {
     let Some(written) = run("ErrorsKt") else { return };
-    assert!(written.contains(" passed, 0 failed\n"), "{written}");
+    assert!(written.contains(" tests, 0 failed\n"), "{written}");
 }
 
 #[test]
