@@ -41,6 +41,7 @@ pub struct Tracer {
     ends: Arc<Cancel>,
     transport: Option<Arc<dyn Transport>>,
     has_servers: bool,
+    clock: Arc<AppClock>,
     _live: Live,
 }
 
@@ -241,15 +242,16 @@ fn open(
 ) -> Result<Arc<Tracer>, VigieError> {
     let servers = config.servers()?;
     let core_config = config.for_core(servers.as_ref())?;
-    let clock = clock.map_or(AppClock::Device(vigie::time::SystemClock), AppClock::App);
+    let clock = Arc::new(clock.map_or(AppClock::Device(vigie::time::SystemClock), AppClock::App));
     let radio = radio.map(halves).transpose().map_err(TracerError::Thread)?.unwrap_or_default();
     let store = PathBuf::from(&config.store_path);
+    let core_clock = Arc::clone(&clock);
     let tracer = Arc::new(match vault {
         Some(vault) => {
             let vault = Arc::new(PhoneVault(vault));
-            vigie::tracer::Tracer::open_sealed(core_config, &store, vault, radio, clock, chance()?)?
+            vigie::tracer::Tracer::open_sealed(core_config, &store, vault, radio, core_clock, chance()?)?
         }
-        None => vigie::tracer::Tracer::open(core_config, &store, radio, clock, chance()?)?,
+        None => vigie::tracer::Tracer::open(core_config, &store, radio, core_clock, chance()?)?,
     });
     let has_servers = servers.is_some() && transport.is_some();
     if let (Some(servers), Some(transport)) = (servers, &transport) {
@@ -258,7 +260,14 @@ fn open(
         tracer.connect(servers, Box::new(transport), downloads);
     }
     let core = Core { _driver: Driver::spawn(Arc::clone(&tracer))?, tracer };
-    Ok(Arc::new(Tracer { core: Mutex::new(Some(core)), ends: Cancel::new(), transport, has_servers, _live: Live::default() }))
+    Ok(Arc::new(Tracer {
+        core: Mutex::new(Some(core)),
+        ends: Cancel::new(),
+        transport,
+        has_servers,
+        clock,
+        _live: Live::default(),
+    }))
 }
 
 /// Random numbers, begun with some of the operating system's.

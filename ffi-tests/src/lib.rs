@@ -1,9 +1,12 @@
 //! What the tests of each language share: the built library, the code that is generated of it, and the compilers.
 
+mod control;
 mod generated;
+pub mod kotlin;
 
 use std::path::{Path, PathBuf};
 
+pub use control::{Control, full_disk};
 pub use generated::{Generated, generate};
 
 /// The workspace.

@@ -59,19 +59,18 @@ impl Tracer {
         if !self.has_servers {
             return Err(VigieError::input(Input::Servers));
         }
-        let ends = self.ends(cancel);
+        let (ends, began) = (self.ends(cancel), vigie::time::Clock::now(&self.clock));
         self.run(move |tracer| {
             tracer.step()?;
             tracer.sync_now()?;
             tracer.fetch_bulletin_now()?;
-            let began: Vec<_> = tracer.key_lists()?.into_iter().map(|list| list.seen_at).collect();
             let mut wait = Duration::ZERO;
             while wait.is_zero() && !ends() {
                 wait = tracer.correspond()?;
             }
             let lists = tracer.key_lists()?;
             let was_cancelled = ends();
-            let is_missed = lists.iter().zip(&began).any(|(list, before)| list.seen_at == *before || list.waiting > 0);
+            let is_missed = lists.iter().any(|list| list.waiting > 0 || list.seen_at.is_none_or(|seen_at| seen_at < began));
             if is_missed && !was_cancelled {
                 return Err(VigieError::RetryAfter { seconds: wait.as_secs().max(1) });
             }

@@ -67,7 +67,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
         self.tracer.wake();
-        self.tracer.wake_correspondence();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was told by the panic hook; nothing is left to do with it here.
             let _ = thread.join();
@@ -126,6 +125,7 @@ impl Tracer {
     pub fn wake(&self) {
         *lock(&self.awake) = true;
         self.woken.notify_all();
+        self.wake_correspondence();
     }
 
     fn sleep(&self, wait: Duration) {
