@@ -7,8 +7,8 @@ Two descriptions of the API are read, because neither says all: PyPI chaquopy-st
 and npm @nativescript/types-android (`.d.ts`: interface or class, superclass, values of constants). CLASSES is a file with one class, or `package.*`, a line.
 What a signature names beyond them becomes an empty type.
 
-`stubs`: every body throws. `fakes`: every body gives null, 0 or false (a builder: itself), nothing is final, and static fields can be set, so that a
-test can subclass and arrange. Neither knows `throws`, which methods are abstract, nor whether a parameter may be null; neither is to be shipped.
+`stubs`: every body throws. `fakes`: objects that only keep what they are given: what a constructor, a setter or an adder takes is in the map `fake`, a
+getter gives it, and a builder hands it on; all else gives null, 0 or false. Static fields can be set. A test subclasses what should do more. Neither knows `throws`, which methods are abstract, nor whether a parameter may be null; neither is to be shipped.
 """
 
 import ast
@@ -28,6 +28,15 @@ JAVA_INTERFACES = {"java.lang.Comparable", "java.lang.Runnable", "java.io.Closea
 # Python has one integer and one float: these of Java's are the wide ones.
 LONG = {"getTimestampNanos", "getReportDelayMillis", "elapsedRealtime", "elapsedRealtimeNanos", "uptimeMillis", "readLong", "getLongExtra", "getLong",
         "currentThreadTimeMillis", "getSerialNumberForUser", "skip"}
+# What every fake keeps; two with equal contents are equal where Android's would be.
+FAKE = "android.Fake"
+FAKE_BODY = """public class Fake {
+  public final java.util.Map<String, Object> fake = new java.util.HashMap<>();
+  @SuppressWarnings("unchecked") protected <T> T kept(String name, T otherwise) { Object value = fake.get(name); return value == null ? otherwise : (T) value; }
+  @SuppressWarnings("unchecked") protected void add(String name, Object value) {
+    ((java.util.List<Object>) fake.computeIfAbsent(name, any -> new java.util.ArrayList<Object>())).add(value);
+  }
+}"""
 NULLABLE = "androidx.annotation.Nullable"
 # In neither description, or not as what they are.
 ANNOTATIONS = {NULLABLE: "{}", "android.annotation.SuppressLint": "{ String[] value(); }"}
@@ -159,6 +168,7 @@ class Writer:
 
     def write(self, node, name, indent=""):
         is_interface, order = name in self.facts.interfaces, type_variables(node)
+        self.keeps = self.is_fake and not is_interface and not self.extends_java(node, name)
         lines, has_plain_constructor = [indent + self.head(node, name, is_interface, order, bool(indent)) + " {"], False
         for member in node.body:
             if isinstance(member, ast.AnnAssign) and "ClassVar" in ast.unparse(member.annotation):
@@ -167,15 +177,27 @@ class Writer:
                 if not is_interface:
                     parameters = self.parameters(member, set())
                     has_plain_constructor |= not parameters
-                    lines.append(f"{indent}  public {node.name}({', '.join(parameters)}) {self.body('void', member.name, name, False)}")
+                    lines.append(f"{indent}  public {node.name}({', '.join(parameters)}) {self.constructor(parameters)}")
             elif isinstance(member, ast.FunctionDef):
                 lines.append(f"{indent}  {self.method(member, name, is_interface, order)}")
             elif isinstance(member, ast.ClassDef):
                 lines += self.write(member, f"{name}.{member.name}", indent + "  ")
+                self.keeps = self.is_fake and not is_interface and not self.extends_java(node, name)
         if not is_interface and not has_plain_constructor:
             # Real ones have theirs hidden; subclasses need one.
             lines.append(f"{indent}  protected {node.name}() {{}}")
         return lines + [indent + "}"]
+
+    def extends_java(self, node, name):
+        bases = [ast.unparse(base) for base in node.bases] + [self.facts.supers.get(name, "")]
+        known = ("java.lang.Object", "java.lang.Enum", "android.", "typing.")
+        return any(base.startswith("java") and base.split("[")[0] not in JAVA_INTERFACES and not base.startswith(known) for base in bases)
+
+    def constructor(self, parameters):
+        if not self.is_fake:
+            return '{ throw new RuntimeException("Stub!"); }'
+        names = [parameter.rsplit(" ", 1)[1] for parameter in parameters] if self.keeps else []
+        return "{ " + " ".join(f'fake.put("{name}", {name});' for name in names) + " }"
 
     def head(self, node, name, is_interface, order, is_nested):
         bases = [self.types.java(base, set()) for base in node.bases if not ast.unparse(base).startswith("typing.Generic")]
@@ -191,6 +213,8 @@ class Writer:
         text = f"public {'static ' if is_nested else ''}{kind} {node.name}{f'<{chr(44).join(order)}>' if order else ''}"
         if is_interface:
             return text + (f" extends {', '.join(interfaces)}" if interfaces else "")
+        if self.keeps and not classes:
+            classes = [FAKE]
         return text + (f" extends {classes[0]}" if classes else "") + (f" implements {', '.join(interfaces)}" if interfaces else "")
 
     def field(self, member, name):
@@ -225,25 +249,39 @@ class Writer:
         signature = f"{f'<{chr(44).join(own)}> ' if own else ''}{result} {member.name}({', '.join(parameters)})"
         if is_interface and not is_static:
             return f"{nullable}{signature};"
-        return f"{nullable}public {'static ' if is_static else ''}{signature} {self.body(result, member.name, name, is_static)}"
+        return f"{nullable}public {'static ' if is_static else ''}{signature} {self.body(result, member.name, name, is_static, parameters)}"
 
-    def body(self, result, method, name, is_static):
+    def body(self, result, method, name, is_static, parameters):
         if not self.is_fake:
             return '{ throw new RuntimeException("Stub!"); }'
+        if method == "equals" and self.keeps:
+            return "{ return getClass() == obj.getClass() && fake.equals(((android.Fake) obj).fake); }".replace("obj", parameters[0].split()[1])
+        if method == "hashCode" and self.keeps:
+            return "{ return fake.hashCode(); }"
+        keep = ""
+        if self.keeps and not is_static and (found := re.match(r"(set|add|get|is)([A-Z]\w*)$", method)):
+            key, names = found[2][0].lower() + found[2][1:], [parameter.rsplit(" ", 1)[1] for parameter in parameters]
+            value = names[0] if len(names) == 1 else f"java.util.Arrays.asList({', '.join(names)})"
+            if names and found[1] in ("set", "add"):
+                keep = f'fake.put("{key}", {value}); ' if found[1] == "set" else f'add("{key}", {value}); '
+            elif not names and result != "void":
+                otherwise = f"({result}) {ZERO.get(result, 'null')}" if result in PRIMITIVES else "null"
+                return f'{{ return this.<{BOXES.get(result, result.capitalize() if result in PRIMITIVES else result)}>kept("{key}", {otherwise}); }}'
         if result == "void":
-            return "{}"
+            return f"{{ {keep}}}"
         if result == name and not is_static:
-            return "{ return this; }"
+            return f"{{ {keep}return this; }}"
         can_be_made = result not in self.facts.abstract and result not in self.facts.interfaces
         if method == "build" and name.startswith(result + ".") and can_be_made:
-            return f"{{ return new {result}(); }}"
-        return f"{{ return {ZERO.get(result, 'null')}; }}"
+            return f"{{ {result} built = new {result}(); {'built.fake.putAll(fake); ' if self.keeps else ''}return built; }}"
+        return f"{{ {keep}return {ZERO.get(result, 'null')}; }}"
 
 
-def empty(facts, name, head, nested, is_nested):
-    kind = "interface" if name in facts.interfaces else "class"
-    inner = " ".join(empty(facts, f"{name}.{inside}", inside, deeper, True) for inside, deeper in nested.items())
-    return f"public {'static ' if is_nested else ''}{kind} {head} {{ {inner} }}"
+def empty(facts, name, head, nested, is_nested, is_fake):
+    is_interface = name in facts.interfaces
+    inner = " ".join(empty(facts, f"{name}.{inside}", inside, deeper, True, is_fake) for inside, deeper in nested.items())
+    extended = f" extends {FAKE}" if is_fake and not is_interface else ""
+    return f"public {'static ' if is_nested else ''}{'interface' if is_interface else 'class'} {head}{extended} {{ {inner} }}"
 
 
 def save(folder, package, name, lines):
@@ -274,7 +312,10 @@ def main(kind, pyi, d_ts, classes, out):
     for (package, top), nested in others.items():
         variables = type_variables(modules.classes(package).get(top))
         head = f"{top}<{', '.join(variables)}>" if variables else top
-        save(out, package, top, [empty(facts, f"{package}.{top}", head, nested, False)])
+        save(out, package, top, [empty(facts, f"{package}.{top}", head, nested, False, kind == "fakes")])
+    if kind == "fakes":
+        package, top = FAKE.rsplit(".", 1)
+        save(out, package, top, [FAKE_BODY])
     for name, body in ANNOTATIONS.items():
         package, annotation = name.rsplit(".", 1)
         save(out, package, annotation, [f"public @interface {annotation} {body}"])

@@ -9,8 +9,6 @@ import androidx.work.PeriodicWorkRequestBuilder
 import androidx.work.WorkManager
 import androidx.work.WorkerParameters
 import java.util.concurrent.TimeUnit
-import kotlinx.coroutines.CancellationException
-import vigie.ffi.Cancel
 import vigie.ffi.VigieException
 
 /**
@@ -20,20 +18,15 @@ import vigie.ffi.VigieException
 class SyncWorker(context: Context, parameters: WorkerParameters) : CoroutineWorker(context, parameters) {
     override suspend fun doWork(): Result {
         val host = applicationContext.tracingHost ?: return Result.failure()
-        return Cancel().use { cancel ->
-            try {
-                host.tracer().sync(cancel)
-                Result.success()
-            } catch (stopped: CancellationException) {
-                // The library's own threads learn of it only so.
-                cancel.cancel()
-                throw stopped
-            } catch (_: VigieException.InputInvalid) {
-                // There are no servers, and there will be none before the app is another one.
-                Result.failure()
-            } catch (_: VigieException) {
-                Result.retry()
-            }
+        return try {
+            // Ends with this coroutine, which the system cancels.
+            host.tracer().sync()
+            Result.success()
+        } catch (_: VigieException.InputInvalid) {
+            // There are no servers, and there will be none before the app is another one.
+            Result.failure()
+        } catch (_: VigieException) {
+            Result.retry()
         }
     }
 

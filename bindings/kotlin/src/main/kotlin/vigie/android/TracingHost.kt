@@ -5,25 +5,25 @@ import android.content.Context
 import java.io.File
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
+import vigie.Vigie
 import vigie.ffi.Config
-import vigie.ffi.Tracer
 
 /** What an app's `Application` implements, because the system may begin at a service, a worker or a receiver instead of a screen. */
 interface TracingHost {
     /** The app's one tracer: keep an [OneTracer]. */
-    suspend fun tracer(): Tracer
+    suspend fun tracer(): Vigie
 
     /** What the user sees for as long as tracing runs. */
     fun tracingNotification(): Notification
 }
 
 /** Opens a tracer once, however many parts of an app ask for it; where that fails, the next one tries again. */
-class OneTracer(private val open: suspend () -> Tracer) {
+class OneTracer(private val open: suspend () -> Vigie) {
     private val mutex = Mutex()
-    private var tracer: Tracer? = null
+    private var tracer: Vigie? = null
 
     /** The tracer. */
-    suspend fun get(): Tracer = mutex.withLock { tracer ?: open().also { tracer = it } }
+    suspend fun get(): Vigie = mutex.withLock { tracer ?: open().also { tracer = it } }
 
     /** Shuts it down; the next [get] opens another one. */
     suspend fun close() = mutex.withLock {

@@ -5,14 +5,14 @@ import android.app.Application
 import android.app.Notification
 import android.app.NotificationChannel
 import android.app.NotificationManager
+import vigie.HttpTransport
+import vigie.Vigie
 import vigie.android.BleRadio
-import vigie.android.HttpTransport
 import vigie.android.KeystoreVault
 import vigie.android.OneTracer
 import vigie.android.SyncWorker
 import vigie.android.TracingHost
 import vigie.android.tracingConfig
-import vigie.ffi.Tracer
 
 private const val CHANNEL = "tracing"
 
@@ -20,10 +20,10 @@ class SampleApp : Application(), TracingHost {
     private val one = OneTracer {
         // The health authority's description of its servers; without it the phone traces, and asks nobody.
         val servers = assets.list("")?.find { it == "client.json" }?.let { name -> assets.open(name).bufferedReader().use { it.readText() } }
-        Tracer.open(tracingConfig(this, servers), BleRadio(this), HttpTransport(), KeystoreVault(this))
+        Vigie.open(tracingConfig(this, servers), BleRadio(this), HttpTransport(), KeystoreVault(this))
     }
 
-    override suspend fun tracer(): Tracer = one.get()
+    override suspend fun tracer(): Vigie = one.get()
 
     override fun tracingNotification(): Notification {
         val channel = NotificationChannel(CHANNEL, "Tracing", NotificationManager.IMPORTANCE_LOW)
