@@ -48,16 +48,16 @@ val CANCELLATIONS = listOf<Test>(
     "a check ends with its coroutine, in the library too" to {
         open { vigie, _ ->
             val before = liveObjects()
-            // Each waits until somebody opens its other end.
-            val pipes = List(2) { File(folder, "pipe-$it") }
+            // Each keeps whoever reads it waiting until somebody writes.
+            val pipes = List(3) { File(folder, "pipe-$it") }
             same(0, ProcessBuilder(listOf("mkfifo") + pipes.map { it.path }).start().waitFor())
             coroutineScope {
                 val check = launch { vigie.check(pipes.map { it.path }) }
-                val writer = pipes[0].outputStream()
+                pipes[0].outputStream().close()
                 check.cancelAndJoin()
-                writer.close()
             }
-            // It holds its cancellation until it ends, and it does not end where it opens the second one.
+            // It is at this one when it is cancelled, and does not come to the next one.
+            pipes[1].outputStream().close()
             until("the check has ended", 10) {
                 System.gc()
                 liveObjects() == before
@@ -156,6 +156,11 @@ val CANCELLATIONS = listOf<Test>(
                 same(1L, transport.isCancelled.count)
                 vigie.shutDown()
                 same(true, transport.isCancelled.await(10, TimeUnit.SECONDS))
+            }
+            // What was under way looks at the clock once more.
+            until("the sync has ended", 10) {
+                System.gc()
+                liveObjects() == 1uL
             }
         }
     },

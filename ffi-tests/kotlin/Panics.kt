@@ -38,6 +38,11 @@ val PANICS = listOf<Test>(
             }
             clock.isBroken = true
             failure<InternalException> { Vigie.open(config(), FakeRadio(), clock = clock) }
+            clock.isBroken = false
+            // Nor does it end the app where the end of a tracer meets it.
+            val vigie = Vigie.open(config(), FakeRadio(), clock = clock)
+            clock.isBroken = true
+            vigie.close()
         }
     },
     "a panic in the background is told, and tracing goes on" to {
@@ -49,8 +54,6 @@ val PANICS = listOf<Test>(
                 clock.isBroken = true
                 vigie.wake()
                 same(Event.Restarted(Task.TRACING), vigie.events.first { it is Event.Restarted })
-                // Nobody would change the identifier meanwhile.
-                same(null, radio.advertisement)
                 clock.isBroken = false
                 manual.advance(300_000u)
                 until("it sends and scans again", 10) {
@@ -80,6 +83,8 @@ val PANICS = listOf<Test>(
             clock.advance(5_000u)
             vigie.wake()
             vigie.events.first { it is Event.Restarted }
+            // Nobody would change the identifier meanwhile.
+            same(null, radio.advertisement)
             radio.surpriseAtStop = null
             clock.advance(300_000u)
             val scans = radio.scans

@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -310,7 +311,8 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        self.silence();
+        // A clock or a radio of an app may panic; in the midst of another panic that would end the whole app.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.silence()));
     }
 }
 
