@@ -23,6 +23,7 @@ import vigie.ffi.Config
 import vigie.ffi.ManualClock
 import vigie.ffi.Permission
 import vigie.ffi.RadioProblem
+import vigie.ffi.Scanning
 import vigie.ffi.VigieException
 import vigie.ffi.liveObjects
 
@@ -40,14 +41,12 @@ private const val OLD = 30
 
 /** A phone with a tracer. */
 class Phone(val system: FakeSystem, val vigie: Vigie, private val clock: ManualClock) {
-    private var passedMs = 0L
-    val nowMs get() = NOW_MS + passedMs
+    val nowMs get() = clock.nowMs()
     val scanner get() = system.adapter.scanner
     val advertiser get() = system.adapter.advertiser
 
     fun pass(seconds: Int) {
         clock.advance(seconds.toULong() * 1_000UL)
-        passedMs += seconds * 1_000L
         vigie.wake()
     }
 
@@ -167,25 +166,27 @@ private val TESTS = listOf<Pair<String, suspend () -> Unit>>(
             until("another frame") { (advertiser.log.count { it == "start" } == 2).also { if (!it) pass(60) } }
             until("the central is parted from") { central in server.parted }
             same(BluetoothGatt.GATT_READ_NOT_PERMITTED, server.read(central, 0).status)
-            val next = server.read(FakePeer("33:44"), 0).value!!
+            val other = FakePeer("33:44")
+            until("the next frame is served") { server.read(other, 0).status == BluetoothGatt.GATT_SUCCESS }
+            val next = server.read(other, 0).value!!
             check(next.toList() != whole.toList()) { "the same frame is served under another address" }
             vigie.stop()
             check(server.isClosed) { "the server is open after the end" }
         }
     },
     "a long write is put together, and counts as an encounter; nonsense is refused" to {
-        phone(form = Form.CONNECTABLE) {
+        // What is written is stamped with the system's time.
+        phone(form = Form.CONNECTABLE, nowMs = System.currentTimeMillis(), scanning = Scanning.CONTINUOUS) {
             vigie.start()
-            listens()
+            until("it listens") { scanner.callback != null }
             val server = system.manager.server!!
-            // Heard on both sides of 4 s, because the library keeps nobody whom it has heard once.
-            repeat(4) { number ->
-                val central = FakePeer("11:2$number")
-                val value = byteArrayOf(1) + ByteArray(20) { 9 } + byteArrayOf(-60)
-                same(BluetoothGatt.GATT_SUCCESS, server.write(central, true, 0, value.copyOf(18)).status)
-                same(BluetoothGatt.GATT_SUCCESS, server.write(central, true, 18, value.copyOfRange(18, 22)).status)
-                same(BluetoothGatt.GATT_SUCCESS, server.execute(central).status)
-            }
+            val central = FakePeer("11:22")
+            val value = byteArrayOf(1) + ByteArray(20) { 9 } + byteArrayOf(-60)
+            same(BluetoothGatt.GATT_SUCCESS, server.write(central, true, 0, value.copyOf(18)).status)
+            same(BluetoothGatt.GATT_SUCCESS, server.write(central, true, 18, value.copyOfRange(18, 22)).status)
+            same(0UL, vigie.status().encounters)
+            same(BluetoothGatt.GATT_SUCCESS, server.execute(central).status)
+            until("an encounter") { (vigie.status().encounters == 1UL).also { if (!it) pass(5) } }
             val stranger = FakePeer("55:66")
             same(BluetoothGatt.GATT_INVALID_OFFSET, server.write(stranger, true, 3, ByteArray(4)).status)
             same(BluetoothGatt.GATT_INVALID_ATTRIBUTE_LENGTH, server.write(stranger, true, 0, ByteArray(23)).status)
@@ -340,10 +341,16 @@ private fun FakeServer.said(request: BluetoothGattServer.() -> Unit): FakeServer
 }
 
 /** Opens a tracer on a phone, and leaves nothing behind. */
-private suspend fun phone(system: FakeSystem = FakeSystem(), form: Form = Form.FRAME, use: suspend Phone.() -> Unit) {
+private suspend fun phone(
+    system: FakeSystem = FakeSystem(),
+    form: Form = Form.FRAME,
+    nowMs: Long = NOW_MS,
+    scanning: Scanning = Scanning.PERIODIC,
+    use: suspend Phone.() -> Unit,
+) {
     val folder = Files.createTempDirectory("vigie").toFile()
-    val clock = ManualClock(NOW_MS)
-    val config = Config(storePath = folder.resolve("store").path, downloadsPath = folder.resolve("downloads").path)
+    val clock = ManualClock(nowMs)
+    val config = Config(storePath = folder.resolve("store").path, downloadsPath = folder.resolve("downloads").path, scanning = scanning)
     val vigie = Vigie.open(config, radio = BleRadio(system, form), clock = clock)
     try {
         Phone(system, vigie, clock).use()
