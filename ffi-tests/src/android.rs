@@ -54,7 +54,7 @@ impl Android {
         let package = root().join("bindings/kotlin");
         let compile = |sources: &Path, classpath: &[PathBuf], name: &str| {
             let jar = folder.join(name);
-            toolchain.compile(&[sources.to_path_buf()], &[classpath, &[stubs.clone()]].concat(), &jar).map(|()| jar)
+            toolchain.compile(&[sources.to_path_buf()], &[classpath, std::slice::from_ref(&stubs)].concat(), &jar).map(|()| jar)
         };
         let work = compile(&root().join("ffi-tests/android/androidx_work.kt"), &plain, "work.jar")?;
         let needed = [vec![work], plain].concat();
@@ -70,7 +70,7 @@ impl Android {
     /// What the compiler says, or what the program wrote where it fails.
     pub fn run(&self, toolchain: &Toolchain, files: &[&str], main: &str) -> anyhow::Result<String> {
         let sources: Vec<_> = files.iter().map(|file| root().join("ffi-tests/android").join(file)).collect();
-        let classpath = [self.bindings.as_slice(), &[self.fakes.clone()]].concat();
+        let classpath = [self.bindings.as_slice(), std::slice::from_ref(&self.fakes)].concat();
         let program = cache("android")?.join("tests.jar");
         toolchain.compile(&sources, &classpath, &program)?;
         toolchain.run(&[vec![program], classpath].concat(), main, &[], &[])

@@ -1,5 +1,5 @@
 //! Kotlin for Android: compiled against stubs of its API, and its radio run against fakes of it, through the real library.
-#![expect(clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "tests that skip say so")]
+#![expect(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
