@@ -212,14 +212,14 @@ fn fetch(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_in(folder: &Path, command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run_in(folder: &Path, command: &mut Command) -> anyhow::Result<()> {
     let output = command.current_dir(folder).output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
 /// One process at a time fetches or compiles into a folder; until the file is dropped.
-fn lock(folder: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     fs::create_dir_all(folder)?;
     let file = File::create(folder.join("lock"))?;
     file.lock()?;
@@ -227,7 +227,7 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 }
 
 /// Stands for all that the compiler reads.
-fn hash(options: &[&str], sources: &[PathBuf], classpath: &[PathBuf]) -> anyhow::Result<String> {
+pub(crate) fn hash(options: &[&str], sources: &[PathBuf], classpath: &[PathBuf]) -> anyhow::Result<String> {
     let mut hash = Sha256::new_with_prefix(format!("{VERSION} {options:?}"));
     for path in sources.iter().chain(classpath) {
         let all = if path.is_dir() { all_files(path)? } else { vec![path.clone()] };

@@ -1,5 +1,6 @@
 //! What the tests of each language share: the built library, the code that is generated of it, and the compilers.
 
+pub mod android;
 mod control;
 mod generated;
 pub mod kotlin;
