@@ -8,16 +8,20 @@ use vigie::time::Timestamp;
 
 use crate::live::Live;
 
+/// Both clocks of a device, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+pub struct ClockReadings {
+    /// The wall clock, in milliseconds since 1970, UTC.
+    pub now_ms: i64,
+    /// Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
+    pub monotonic_ms: u64,
+}
+
 /// Where the time comes from. An app gives none, and the device's clocks are read.
-///
-/// May not throw: what is thrown is a panic of whoever asked.
 #[uniffi::export(with_foreign)]
 pub trait Clock: Send + Sync {
-    /// The wall clock, in milliseconds since 1970, UTC.
-    fn now_ms(&self) -> i64;
-
-    /// Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-    fn monotonic_ms(&self) -> u64;
+    /// The time. May not throw: what is thrown is a panic of whoever asked.
+    fn read(&self) -> ClockReadings;
 }
 
 /// A clock that stands still until it is told; `Tracer::wake` has a tracer look at it.
@@ -43,12 +47,9 @@ impl ManualClock {
 
 #[uniffi::export]
 impl Clock for ManualClock {
-    fn now_ms(&self) -> i64 {
-        vigie::time::Clock::now(&self.clock).unix_ms()
-    }
-
-    fn monotonic_ms(&self) -> u64 {
-        u64::try_from(vigie::time::Clock::monotonic(&self.clock).as_millis()).unwrap_or(u64::MAX)
+    fn read(&self) -> ClockReadings {
+        let (now, monotonic) = vigie::time::Clock::readings(&self.clock);
+        ClockReadings { now_ms: now.unix_ms(), monotonic_ms: u64::try_from(monotonic.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -60,16 +61,20 @@ pub(crate) enum AppClock {
 
 impl vigie::time::Clock for AppClock {
     fn now(&self) -> Timestamp {
-        match self {
-            Self::Device(clock) => clock.now(),
-            Self::App(clock) => Timestamp::from_unix_ms(clock.now_ms()),
-        }
+        self.readings().0
     }
 
     fn monotonic(&self) -> Duration {
+        self.readings().1
+    }
+
+    fn readings(&self) -> (Timestamp, Duration) {
         match self {
-            Self::Device(clock) => clock.monotonic(),
-            Self::App(clock) => Duration::from_millis(clock.monotonic_ms()),
+            Self::Device(clock) => clock.readings(),
+            Self::App(clock) => {
+                let ClockReadings { now_ms, monotonic_ms } = clock.read();
+                (Timestamp::from_unix_ms(now_ms), Duration::from_millis(monotonic_ms))
+            }
         }
     }
 }

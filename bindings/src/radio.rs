@@ -31,6 +31,7 @@ const MAX_QUEUED: usize = 64;
 
 /// What goes out in an advertisement.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct Advertisement {
     /// The 16-bit UUID of the service.
     pub service: u16,
@@ -40,6 +41,7 @@ pub struct Advertisement {
 
 /// A packet of another device.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct ScanResult {
     /// What it said under one of the services; empty where it shows the service alone.
     pub service_data: Vec<u8>,

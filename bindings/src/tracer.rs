@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use blocking::unblock;
 use rand::rngs::SysRng;
@@ -32,6 +33,12 @@ use crate::vault::{KeyVault, PhoneVault};
 /// The most files that one check takes.
 const MAX_FILES: usize = 10_000;
 
+/// A request lasts a minute at most, where a transport keeps to its rules.
+const LONGEST_CALL: Duration = Duration::from_secs(65);
+
+/// How often is looked whether all calls have ended.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A contact tracer on one store and one radio. It works in the background from `open` to `shut_down`.
 #[derive(uniffi::Object)]
 pub struct Tracer {
@@ -47,8 +54,21 @@ pub struct Tracer {
 
 /// Dropped in this order: the driver lets the radio fall silent.
 struct Core {
-    _driver: Driver,
+    driver: Driver,
     tracer: Arc<vigie::tracer::Tracer>,
+}
+
+impl Core {
+    /// Waits for whatever still works with the tracer: a call whose caller has gone, a request that its transport does not end.
+    fn end(self) {
+        let Self { driver, tracer } = self;
+        let rest = Arc::downgrade(&tracer);
+        drop((driver, tracer));
+        let start = Instant::now();
+        while rest.strong_count() > 0 && start.elapsed() < LONGEST_CALL {
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 #[uniffi::export]
@@ -176,14 +196,15 @@ impl Tracer {
     /// # Errors
     /// `VigieError::Storage`; tracing is stopped, and it may be called again.
     pub async fn erase_everything(&self) -> Result<bool, VigieError> {
-        self.run(|tracer| Ok(matches!(tracer.erase_everything()?, Erasure::Pending { .. }))).await
+        self.run(|tracer| Ok(matches!(tracer.erase_everything()?, Erasure::Pending))).await
     }
 
     /// Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-    /// What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+    /// What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
     pub async fn shut_down(&self) {
-        let end = self.take_core();
-        unblock(move || drop(end)).await;
+        if let Some(core) = self.take_core() {
+            unblock(move || core.end()).await;
+        }
     }
 }
 
@@ -259,7 +280,7 @@ fn open(
         let transport = PhoneTransport { transport: Arc::clone(transport), scratch: downloads.join("answer") };
         tracer.connect(servers, Box::new(transport), downloads);
     }
-    let core = Core { _driver: Driver::spawn(Arc::clone(&tracer))?, tracer };
+    let core = Core { driver: Driver::spawn(Arc::clone(&tracer))?, tracer };
     Ok(Arc::new(Tracer {
         core: Mutex::new(Some(core)),
         ends: Cancel::new(),

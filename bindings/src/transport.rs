@@ -2,6 +2,7 @@
 //!
 //! What is larger than [`MAX_CROSSING`] bytes goes to a file and never through the border between the languages.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub struct HttpHeader {
 
 /// Something to be asked of a server, once. An attempt takes 60 s at most.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct HttpRequest {
     /// The address: `https`, or `http` on the device itself.
     pub url: String,
@@ -39,6 +41,7 @@ pub struct HttpRequest {
 
 /// What a server said.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct HttpResponse {
     /// The status: 200 and so on. Redirects are followed only to `https`.
     pub status: u16,
@@ -152,5 +155,17 @@ impl From<TransportError> for vigie::courier::TransportError {
             TransportProblem::TooLarge => Self::TooLarge { limit: MAX_CROSSING },
             TransportProblem::Disk => Self::Disk { reason: "the app's transport says so".into() },
         }
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Input, VigieError};
 
 /// A form. It is checked and sealed on the device; what is handed in is not kept.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct SignUpForm {
     /// The national number.
     pub national_number: String,
@@ -140,6 +141,7 @@ pub enum SignUpChange {
 
 /// What a person can show for a sign-up, and needs on another phone.
 #[derive(Clone, PartialEq, Eq, uniffi::Record)]
+#[uniffi::export(Debug, Display)]
 pub struct SignUpPapers {
     /// With it the sign-up can be seen, corrected and withdrawn. In groups of four, as a person reads it.
     pub recovery_code: String,

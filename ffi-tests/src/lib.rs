@@ -2,12 +2,15 @@
 
 mod control;
 mod generated;
+pub mod kotlin;
+mod python;
 pub mod swift;
 
 use std::path::{Path, PathBuf};
 
 pub use control::{Control, full_disk};
 pub use generated::{Generated, generate};
+pub use python::python;
 
 /// The workspace.
 pub fn root() -> &'static Path {

@@ -541,9 +541,7 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_constructor_cancel_new() != 31666:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_clock_now_ms() != 22129:
-        raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_clock_monotonic_ms() != 22366:
+    if lib.uniffi_vigie_ffi_checksum_method_clock_read() != 5948:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_keyvault_wrap() != 6587:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -551,9 +549,7 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_manualclock_advance() != 62774:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms() != 64885:
-        raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_manualclock_now_ms() != 21657:
+    if lib.uniffi_vigie_ffi_checksum_method_manualclock_read() != 3937:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_constructor_manualclock_new() != 58924:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -613,7 +609,7 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() != 63746:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 23316:
+    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 8969:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_sign_up() != 38135:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -694,12 +690,9 @@ _UniffiLib.uniffi_vigie_ffi_checksum_method_cancel_is_cancelled.restype = ctypes
 _UniffiLib.uniffi_vigie_ffi_checksum_constructor_cancel_new.argtypes = (
 )
 _UniffiLib.uniffi_vigie_ffi_checksum_constructor_cancel_new.restype = ctypes.c_uint16
-_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_now_ms.argtypes = (
+_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_read.argtypes = (
 )
-_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_now_ms.restype = ctypes.c_uint16
-_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_monotonic_ms.argtypes = (
-)
-_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_monotonic_ms.restype = ctypes.c_uint16
+_UniffiLib.uniffi_vigie_ffi_checksum_method_clock_read.restype = ctypes.c_uint16
 _UniffiLib.uniffi_vigie_ffi_checksum_method_keyvault_wrap.argtypes = (
 )
 _UniffiLib.uniffi_vigie_ffi_checksum_method_keyvault_wrap.restype = ctypes.c_uint16
@@ -709,12 +702,9 @@ _UniffiLib.uniffi_vigie_ffi_checksum_method_keyvault_unwrap.restype = ctypes.c_u
 _UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_advance.argtypes = (
 )
 _UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_advance.restype = ctypes.c_uint16
-_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms.argtypes = (
+_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_read.argtypes = (
 )
-_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms.restype = ctypes.c_uint16
-_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_now_ms.argtypes = (
-)
-_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_now_ms.restype = ctypes.c_uint16
+_UniffiLib.uniffi_vigie_ffi_checksum_method_manualclock_read.restype = ctypes.c_uint16
 _UniffiLib.uniffi_vigie_ffi_checksum_constructor_manualclock_new.argtypes = (
 )
 _UniffiLib.uniffi_vigie_ffi_checksum_constructor_manualclock_new.restype = ctypes.c_uint16
@@ -884,16 +874,11 @@ _UniffiLib.uniffi_vigie_ffi_fn_constructor_cancel_new.argtypes = (
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UniffiLib.uniffi_vigie_ffi_fn_constructor_cancel_new.restype = ctypes.c_uint64
-_UniffiLib.uniffi_vigie_ffi_fn_method_clock_now_ms.argtypes = (
+_UniffiLib.uniffi_vigie_ffi_fn_method_clock_read.argtypes = (
     ctypes.c_uint64,
     ctypes.POINTER(_UniffiRustCallStatus),
 )
-_UniffiLib.uniffi_vigie_ffi_fn_method_clock_now_ms.restype = ctypes.c_int64
-_UniffiLib.uniffi_vigie_ffi_fn_method_clock_monotonic_ms.argtypes = (
-    ctypes.c_uint64,
-    ctypes.POINTER(_UniffiRustCallStatus),
-)
-_UniffiLib.uniffi_vigie_ffi_fn_method_clock_monotonic_ms.restype = ctypes.c_uint64
+_UniffiLib.uniffi_vigie_ffi_fn_method_clock_read.restype = _UniffiRustBuffer
 _UniffiLib.uniffi_vigie_ffi_fn_method_keyvault_wrap.argtypes = (
     ctypes.c_uint64,
     _UniffiRustBuffer,
@@ -912,16 +897,11 @@ _UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_advance.argtypes = (
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_advance.restype = None
-_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms.argtypes = (
+_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_read.argtypes = (
     ctypes.c_uint64,
     ctypes.POINTER(_UniffiRustCallStatus),
 )
-_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms.restype = ctypes.c_uint64
-_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_now_ms.argtypes = (
-    ctypes.c_uint64,
-    ctypes.POINTER(_UniffiRustCallStatus),
-)
-_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_now_ms.restype = ctypes.c_int64
+_UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_read.restype = _UniffiRustBuffer
 _UniffiLib.uniffi_vigie_ffi_fn_constructor_manualclock_new.argtypes = (
     ctypes.c_int64,
     ctypes.POINTER(_UniffiRustCallStatus),
@@ -1149,6 +1129,66 @@ _UniffiLib.uniffi_vigie_ffi_fn_method_transport_cancel.argtypes = (
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UniffiLib.uniffi_vigie_ffi_fn_method_transport_cancel.restype = None
+_UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display.argtypes = (
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display.restype = _UniffiRustBuffer
 _UniffiLib.uniffi_vigie_ffi_fn_clone_cancel.argtypes = (
     ctypes.c_uint64,
     ctypes.POINTER(_UniffiRustCallStatus),
@@ -1229,10 +1269,7 @@ _UniffiLib.uniffi_vigie_ffi_fn_free_transport.argtypes = (
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UniffiLib.uniffi_vigie_ffi_fn_free_transport.restype = None
-_UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD0 = ctypes.CFUNCTYPE(None,ctypes.c_uint64,ctypes.POINTER(ctypes.c_int64),
-    ctypes.POINTER(_UniffiRustCallStatus),
-)
-_UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD1 = ctypes.CFUNCTYPE(None,ctypes.c_uint64,ctypes.POINTER(ctypes.c_uint64),
+_UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD0 = ctypes.CFUNCTYPE(None,ctypes.c_uint64,ctypes.POINTER(_UniffiRustBuffer),
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UNIFFI_CALLBACK_INTERFACE_CLONE_VIGIE_FFI_CLOCK = ctypes.CFUNCTYPE(ctypes.c_uint64,ctypes.c_uint64,
@@ -1243,8 +1280,7 @@ class _UniffiVTableCallbackInterfaceVigieFfiClock(ctypes.Structure):
     _fields_ = [
         ("uniffi_free", _UNIFFI_CALLBACK_INTERFACE_FREE_VIGIE_FFI_CLOCK),
         ("uniffi_clone", _UNIFFI_CALLBACK_INTERFACE_CLONE_VIGIE_FFI_CLOCK),
-        ("now_ms", _UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD0),
-        ("monotonic_ms", _UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD1),
+        ("read", _UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD0),
     ]
 _UniffiLib.uniffi_vigie_ffi_fn_init_callback_vtable_clock.argtypes = (
     ctypes.POINTER(_UniffiVTableCallbackInterfaceVigieFfiClock),
@@ -1676,11 +1712,35 @@ class Advertisement:
         self.service = service
         self.service_data = service_data
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeAdvertisement.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeAdvertisement.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "Advertisement(service={}, service_data={})".format(self.service, self.service_data)
     def __eq__(self, other):
         if self.service != other.service:
             return False
@@ -2800,6 +2860,58 @@ class _UniffiFfiConverterTypeCheckReport(_UniffiConverterRustBuffer):
         _UniffiFfiConverterSequenceTypeFileReport.write(value.files, buf)
         _UniffiFfiConverterTypeRisk.write(value.risk, buf)
 
+class _UniffiFfiConverterInt64(_UniffiConverterPrimitiveInt):
+    CLASS_NAME = "i64"
+    VALUE_MIN = -2**63
+    VALUE_MAX = 2**63
+
+    @staticmethod
+    def read(buf):
+        return buf.read_i64()
+
+    @staticmethod
+    def write(value, buf):
+        buf.write_i64(value)
+
+@dataclass
+class ClockReadings:
+    """
+    Both clocks of a device, at one moment.
+"""
+    def __init__(self, *, now_ms:int, monotonic_ms:int):
+        self.now_ms = now_ms
+        self.monotonic_ms = monotonic_ms
+
+
+
+
+    def __str__(self):
+        return "ClockReadings(now_ms={}, monotonic_ms={})".format(self.now_ms, self.monotonic_ms)
+    def __eq__(self, other):
+        if self.now_ms != other.now_ms:
+            return False
+        if self.monotonic_ms != other.monotonic_ms:
+            return False
+        return True
+
+class _UniffiFfiConverterTypeClockReadings(_UniffiConverterRustBuffer):
+    @staticmethod
+    def read(buf):
+        return ClockReadings(
+            now_ms=_UniffiFfiConverterInt64.read(buf),
+            monotonic_ms=_UniffiFfiConverterUInt64.read(buf),
+        )
+
+    @staticmethod
+    def check_lower(value):
+        _UniffiFfiConverterInt64.check_lower(value.now_ms)
+        _UniffiFfiConverterUInt64.check_lower(value.monotonic_ms)
+
+    @staticmethod
+    def write(value, buf):
+        _UniffiFfiConverterInt64.write(value.now_ms, buf)
+        _UniffiFfiConverterUInt64.write(value.monotonic_ms, buf)
+
 class _UniffiFfiConverterOptionalTypeCalibration(_UniffiConverterRustBuffer):
     @classmethod
     def check_lower(cls, value):
@@ -3107,11 +3219,35 @@ class HttpRequest:
         self.file = file
         self.limit = limit
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeHttpRequest.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeHttpRequest.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "HttpRequest(url={}, headers={}, body={}, file={}, limit={})".format(self.url, self.headers, self.body, self.file, self.limit)
     def __eq__(self, other):
         if self.url != other.url:
             return False
@@ -3162,11 +3298,35 @@ class HttpResponse:
         self.headers = headers
         self.body = body
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeHttpResponse.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeHttpResponse.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "HttpResponse(status={}, headers={}, body={})".format(self.status, self.headers, self.body)
     def __eq__(self, other):
         if self.status != other.status:
             return False
@@ -3290,19 +3450,6 @@ class _UniffiFfiConverterTypeKeyListStatus(_UniffiConverterRustBuffer):
         _UniffiFfiConverterUInt32.write(value.waiting, buf)
         _UniffiFfiConverterUInt32.write(value.done, buf)
         _UniffiFfiConverterUInt32.write(value.refused, buf)
-
-class _UniffiFfiConverterInt64(_UniffiConverterPrimitiveInt):
-    CLASS_NAME = "i64"
-    VALUE_MIN = -2**63
-    VALUE_MAX = 2**63
-
-    @staticmethod
-    def read(buf):
-        return buf.read_i64()
-
-    @staticmethod
-    def write(value, buf):
-        buf.write_i64(value)
 
 
 
@@ -3812,11 +3959,35 @@ class ScanResult:
         self.at_ms = at_ms
         self.peer = peer
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeScanResult.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeScanResult.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "ScanResult(service_data={}, rssi={}, at_ms={}, peer={})".format(self.service_data, self.rssi, self.at_ms, self.peer)
     def __eq__(self, other):
         if self.service_data != other.service_data:
             return False
@@ -4816,11 +4987,35 @@ class SignUpForm:
         self.consent = consent
         self.language = language
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeSignUpForm.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeSignUpForm.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "SignUpForm(national_number={}, name={}, birth_year={}, contact={}, consent={}, language={})".format(self.national_number, self.name, self.birth_year, self.contact, self.consent, self.language)
     def __eq__(self, other):
         if self.national_number != other.national_number:
             return False
@@ -4875,11 +5070,35 @@ class SignUpPapers:
         self.recovery_code = recovery_code
         self.receipt = receipt
 
+    # The Rust `Debug::fmt` implementation.
+    def __repr__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeSignUpPapers.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
+    # The Rust `Display::fmt` implementation.
+    def __str__(self) -> str:
+        _uniffi_lowered_args = (
+            _UniffiFfiConverterTypeSignUpPapers.lower(self),
+        )
+        _uniffi_lift_return = _UniffiFfiConverterString.lift
+        _uniffi_error_converter = None
+        _uniffi_ffi_result = _uniffi_rust_call_with_error(
+            _uniffi_error_converter,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display,
+            *_uniffi_lowered_args,
+        )
+        return _uniffi_lift_return(_uniffi_ffi_result)
 
 
 
-    def __str__(self):
-        return "SignUpPapers(recovery_code={}, receipt={})".format(self.recovery_code, self.receipt)
     def __eq__(self, other):
         if self.recovery_code != other.recovery_code:
             return False
@@ -7549,26 +7768,17 @@ class _UniffiFfiConverterTypeCancel:
 class Clock():
     """
     Where the time comes from. An app gives none, and the device's clocks are read.
-
-    May not throw: what is thrown is a panic of whoever asked.
 """
 
-    def now_ms(self, ) -> int:
+    def read(self, ) -> ClockReadings:
         """
-        The wall clock, in milliseconds since 1970, UTC.
-"""
-        raise NotImplementedError
-    def monotonic_ms(self, ) -> int:
-        """
-        Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
+        The time. May not throw: what is thrown is a panic of whoever asked.
 """
         raise NotImplementedError
 
 class ClockImpl(Clock):
     """
     Where the time comes from. An app gives none, and the device's clocks are read.
-
-    May not throw: what is thrown is a panic of whoever asked.
 """
 
     _handle: ctypes.c_uint64
@@ -7593,33 +7803,18 @@ class ClockImpl(Clock):
         inst = cls.__new__(cls)
         inst._handle = handle
         return inst
-    def now_ms(self, ) -> int:
+    def read(self, ) -> ClockReadings:
         """
-        The wall clock, in milliseconds since 1970, UTC.
+        The time. May not throw: what is thrown is a panic of whoever asked.
 """
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
         )
-        _uniffi_lift_return = _UniffiFfiConverterInt64.lift
+        _uniffi_lift_return = _UniffiFfiConverterTypeClockReadings.lift
         _uniffi_error_converter = None
         _uniffi_ffi_result = _uniffi_rust_call_with_error(
             _uniffi_error_converter,
-            _UniffiLib.uniffi_vigie_ffi_fn_method_clock_now_ms,
-            *_uniffi_lowered_args,
-        )
-        return _uniffi_lift_return(_uniffi_ffi_result)
-    def monotonic_ms(self, ) -> int:
-        """
-        Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-"""
-        _uniffi_lowered_args = (
-            self._uniffi_clone_handle(),
-        )
-        _uniffi_lift_return = _UniffiFfiConverterUInt64.lift
-        _uniffi_error_converter = None
-        _uniffi_ffi_result = _uniffi_rust_call_with_error(
-            _uniffi_error_converter,
-            _UniffiLib.uniffi_vigie_ffi_fn_method_clock_monotonic_ms,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_clock_read,
             *_uniffi_lowered_args,
         )
         return _uniffi_lift_return(_uniffi_ffi_result)
@@ -7632,7 +7827,7 @@ class _UniffiTraitImplClockImpl:
     # For each method, generate a callback function to pass to Rust
 
     @_UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD0
-    def now_ms(
+    def read(
             uniffi_handle,
             uniffi_out_return,
             uniffi_call_status_ptr,
@@ -7640,29 +7835,10 @@ class _UniffiTraitImplClockImpl:
         uniffi_obj = _UniffiFfiConverterTypeClock._handle_map.get(uniffi_handle)
         def make_call():
             uniffi_args = ()
-            uniffi_method = uniffi_obj.now_ms
+            uniffi_method = uniffi_obj.read
             return uniffi_method(*uniffi_args)
         def write_return_value(v):
-            uniffi_out_return[0] = _UniffiFfiConverterInt64.lower(v)
-        _uniffi_trait_interface_call(
-                uniffi_call_status_ptr.contents,
-                make_call,
-                write_return_value,
-        )
-
-    @_UNIFFI_CALLBACK_INTERFACE_VIGIE_FFI_CLOCK_METHOD1
-    def monotonic_ms(
-            uniffi_handle,
-            uniffi_out_return,
-            uniffi_call_status_ptr,
-        ):
-        uniffi_obj = _UniffiFfiConverterTypeClock._handle_map.get(uniffi_handle)
-        def make_call():
-            uniffi_args = ()
-            uniffi_method = uniffi_obj.monotonic_ms
-            return uniffi_method(*uniffi_args)
-        def write_return_value(v):
-            uniffi_out_return[0] = _UniffiFfiConverterUInt64.lower(v)
+            uniffi_out_return[0] = _UniffiFfiConverterTypeClockReadings.lower(v)
         _uniffi_trait_interface_call(
                 uniffi_call_status_ptr.contents,
                 make_call,
@@ -7681,8 +7857,7 @@ class _UniffiTraitImplClockImpl:
     _uniffi_vtable = _UniffiVTableCallbackInterfaceVigieFfiClock(
         _uniffi_free,
         _uniffi_clone,
-        now_ms,
-        monotonic_ms,
+        read,
     )
     # Send Rust a pointer to the VTable.  Note: this means we need to keep the struct alive forever,
     # or else bad things will happen when Rust tries to access it.
@@ -7928,9 +8103,7 @@ class ManualClockProtocol(typing.Protocol):
         Lets so many milliseconds pass.
 """
         raise NotImplementedError
-    def monotonic_ms(self, ) -> int:
-        raise NotImplementedError
-    def now_ms(self, ) -> int:
+    def read(self, ) -> ClockReadings:
         raise NotImplementedError
 
 class ManualClock(ManualClockProtocol, Clock):
@@ -7992,27 +8165,15 @@ class ManualClock(ManualClockProtocol, Clock):
             *_uniffi_lowered_args,
         )
         return _uniffi_lift_return(_uniffi_ffi_result)
-    def monotonic_ms(self, ) -> int:
+    def read(self, ) -> ClockReadings:
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
         )
-        _uniffi_lift_return = _UniffiFfiConverterUInt64.lift
+        _uniffi_lift_return = _UniffiFfiConverterTypeClockReadings.lift
         _uniffi_error_converter = None
         _uniffi_ffi_result = _uniffi_rust_call_with_error(
             _uniffi_error_converter,
-            _UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms,
-            *_uniffi_lowered_args,
-        )
-        return _uniffi_lift_return(_uniffi_ffi_result)
-    def now_ms(self, ) -> int:
-        _uniffi_lowered_args = (
-            self._uniffi_clone_handle(),
-        )
-        _uniffi_lift_return = _UniffiFfiConverterInt64.lift
-        _uniffi_error_converter = None
-        _uniffi_ffi_result = _uniffi_rust_call_with_error(
-            _uniffi_error_converter,
-            _UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_now_ms,
+            _UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_read,
             *_uniffi_lowered_args,
         )
         return _uniffi_lift_return(_uniffi_ffi_result)
@@ -9008,7 +9169,7 @@ class TracerProtocol(typing.Protocol):
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
 """
         raise NotImplementedError
     async def sign_up(self, form: SignUpForm,recovery_code: str) -> int:
@@ -9540,7 +9701,7 @@ class Tracer(TracerProtocol):
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
 """
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
@@ -10225,6 +10386,7 @@ __all__ = [
     "RiskDay",
     "Risk",
     "CheckReport",
+    "ClockReadings",
     "Config",
     "HttpHeader",
     "HttpRequest",

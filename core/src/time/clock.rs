@@ -12,6 +12,11 @@ pub trait Clock: Send + Sync {
 
     /// Time since an arbitrary origin that never goes back, that nobody can set, and that goes on while the device sleeps.
     fn monotonic(&self) -> Duration;
+
+    /// Both at one moment: where one goes on and the other does not in between, that looks like a wall clock that was set.
+    fn readings(&self) -> (Timestamp, Duration) {
+        (self.now(), self.monotonic())
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -21,6 +26,10 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn monotonic(&self) -> Duration {
         (**self).monotonic()
+    }
+
+    fn readings(&self) -> (Timestamp, Duration) {
+        (**self).readings()
     }
 }
 
@@ -98,6 +107,10 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         self.update(|t| t.1)
+    }
+
+    fn readings(&self) -> (Timestamp, Duration) {
+        self.update(|t| *t)
     }
 }
 

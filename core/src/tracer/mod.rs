@@ -158,7 +158,7 @@ impl Tracer {
     /// # Errors
     /// [`TracerError::Store`]. Nothing is lost: what is due stays due, and no identifier is sent that was not kept before.
     pub fn step(&self) -> Result<Duration, TracerError> {
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let (now, monotonic) = self.clock.readings();
         let mut events = Vec::new();
         let result = self.lock().step(now, monotonic, &mut events);
         events.into_iter().for_each(|event| self.tell(event));
@@ -237,7 +237,7 @@ impl Tracer {
         self.ends_check.store(true, Ordering::Release);
         let _no_check_runs = lock(&self.checking);
         self.ends_check.store(false, Ordering::Release);
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let (now, monotonic) = self.clock.readings();
         let erase = |state: &mut State| state.erase_everything(&self.config, now, monotonic);
         let erasure = match self.with(erase) {
             // By now the damaged store is set aside, and a new one can be erased together with it.
@@ -254,7 +254,7 @@ impl Tracer {
     /// # Errors
     /// [`TracerError::Store`].
     pub fn status(&self) -> Result<Status, TracerError> {
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let (now, monotonic) = self.clock.readings();
         let restarts = self.restarts.load(Ordering::Relaxed);
         self.with(|state| Ok(Status { restarts, ..state.status(now, monotonic)? }))
     }

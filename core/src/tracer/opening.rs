@@ -98,13 +98,14 @@ impl Tracer {
         clock: impl Clock + 'static,
         rng: impl CryptoRng + Send + 'static,
     ) -> Result<Self, TracerError> {
-        let (watch, jump) = ClockWatch::resume(store.clock_state()?, clock.now(), clock.monotonic());
+        let (now, monotonic) = clock.readings();
+        let (watch, jump) = ClockWatch::resume(store.clock_state()?, now, monotonic);
         store.set_clock_state(watch.state())?;
         let mut recorder = Recorder::new(config.calibration);
         for own in store.own_keys()? {
             recorder.add_own_identifiers(own.key.identifiers().map(|(_, rpi)| rpi));
         }
-        let erase_due = clock.monotonic();
+        let erase_due = monotonic;
         let mut session = Session::new(radio, config.scanning, config.calibration.transmit_power);
         let kept = store.note(services::NOTE)?.and_then(|note| serde_json::from_slice(&note).ok());
         let services = Services::resume(kept, config.service, clock.now());

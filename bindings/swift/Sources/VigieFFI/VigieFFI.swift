@@ -900,26 +900,17 @@ public func FfiConverterTypeCancel_lower(_ value: Cancel) -> UInt64 {
 
 /**
  * Where the time comes from. An app gives none, and the device's clocks are read.
- *
- * May not throw: what is thrown is a panic of whoever asked.
  */
 public protocol Clock: AnyObject, Sendable {
 
     /**
-     * The wall clock, in milliseconds since 1970, UTC.
+     * The time. May not throw: what is thrown is a panic of whoever asked.
      */
-    func nowMs()  -> Int64
-
-    /**
-     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-     */
-    func monotonicMs()  -> UInt64
+    func read()  -> ClockReadings
 
 }
 /**
  * Where the time comes from. An app gives none, and the device's clocks are read.
- *
- * May not throw: what is thrown is a panic of whoever asked.
  */
 open class ClockImpl: Clock, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -975,24 +966,12 @@ open class ClockImpl: Clock, @unchecked Sendable {
 
 
     /**
-     * The wall clock, in milliseconds since 1970, UTC.
+     * The time. May not throw: what is thrown is a panic of whoever asked.
      */
-open func nowMs() -> Int64  {
-    return try!  FfiConverterInt64.lift(try! rustCall() {
+open func read() -> ClockReadings  {
+    return try!  FfiConverterTypeClockReadings_lift(try! rustCall() {
         uniffiCallStatus in
-    uniffi_vigie_ffi_fn_method_clock_now_ms(
-            self.uniffiCloneHandle(),uniffiCallStatus
-    )
-})
-}
-
-    /**
-     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-     */
-open func monotonicMs() -> UInt64  {
-    return try!  FfiConverterUInt64.lift(try! rustCall() {
-        uniffiCallStatus in
-    uniffi_vigie_ffi_fn_method_clock_monotonic_ms(
+    uniffi_vigie_ffi_fn_method_clock_read(
             self.uniffiCloneHandle(),uniffiCallStatus
     )
 })
@@ -1026,44 +1005,22 @@ fileprivate struct UniffiCallbackInterfaceClock {
                 fatalError("Uniffi callback interface Clock: handle missing in uniffiClone")
             }
         },
-        nowMs: { (
+        read: { (
             uniffiHandle: UInt64,
-            uniffiOutReturn: UnsafeMutablePointer<Int64>,
+            uniffiOutReturn: UnsafeMutablePointer<RustBuffer>,
             uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
         ) in
             let makeCall = {
-                () throws -> Int64 in
+                () throws -> ClockReadings in
                 guard let uniffiObj = try? FfiConverterTypeClock.handleMap.get(handle: uniffiHandle) else {
                     throw UniffiInternalError.unexpectedStaleHandle
                 }
-                return uniffiObj.nowMs(
+                return uniffiObj.read(
                 )
             }
 
 
-            let writeReturn = { uniffiOutReturn.pointee = FfiConverterInt64.lower($0) }
-            uniffiTraitInterfaceCall(
-                callStatus: uniffiCallStatus,
-                makeCall: makeCall,
-                writeReturn: writeReturn
-            )
-        },
-        monotonicMs: { (
-            uniffiHandle: UInt64,
-            uniffiOutReturn: UnsafeMutablePointer<UInt64>,
-            uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
-        ) in
-            let makeCall = {
-                () throws -> UInt64 in
-                guard let uniffiObj = try? FfiConverterTypeClock.handleMap.get(handle: uniffiHandle) else {
-                    throw UniffiInternalError.unexpectedStaleHandle
-                }
-                return uniffiObj.monotonicMs(
-                )
-            }
-
-
-            let writeReturn = { uniffiOutReturn.pointee = FfiConverterUInt64.lower($0) }
+            let writeReturn = { uniffiOutReturn.pointee = FfiConverterTypeClockReadings_lower($0) }
             uniffiTraitInterfaceCall(
                 callStatus: uniffiCallStatus,
                 makeCall: makeCall,
@@ -1416,9 +1373,7 @@ public protocol ManualClockProtocol: AnyObject, Sendable {
      */
     func advance(ms: UInt64)
 
-    func monotonicMs()  -> UInt64
-
-    func nowMs()  -> Int64
+    func read()  -> ClockReadings
 
 }
 /**
@@ -1501,19 +1456,10 @@ open func advance(ms: UInt64)  {try! rustCall() {
 }
 }
 
-open func monotonicMs() -> UInt64  {
-    return try!  FfiConverterUInt64.lift(try! rustCall() {
+open func read() -> ClockReadings  {
+    return try!  FfiConverterTypeClockReadings_lift(try! rustCall() {
         uniffiCallStatus in
-    uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms(
-            self.uniffiCloneHandle(),uniffiCallStatus
-    )
-})
-}
-
-open func nowMs() -> Int64  {
-    return try!  FfiConverterInt64.lift(try! rustCall() {
-        uniffiCallStatus in
-    uniffi_vigie_ffi_fn_method_manualclock_now_ms(
+    uniffi_vigie_ffi_fn_method_manualclock_read(
             self.uniffiCloneHandle(),uniffiCallStatus
     )
 })
@@ -2288,7 +2234,7 @@ public protocol TracerProtocol: AnyObject, Sendable {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
      */
     func shutDown() async
 
@@ -2670,7 +2616,7 @@ open func risk()async throws  -> Risk  {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
      */
 open func shutDown()async   {
     return
@@ -3417,7 +3363,7 @@ public func FfiConverterTypeTransport_lower(_ value: Transport) -> UInt64 {
 /**
  * What goes out in an advertisement.
  */
-public struct Advertisement: Equatable, Hashable {
+public struct Advertisement: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * The 16-bit UUID of the service.
      */
@@ -3443,6 +3389,28 @@ public struct Advertisement: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug(
+            FfiConverterTypeAdvertisement_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display(
+            FfiConverterTypeAdvertisement_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -3919,6 +3887,75 @@ public func FfiConverterTypeCheckReport_lower(_ value: CheckReport) -> RustBuffe
 
 
 /**
+ * Both clocks of a device, at one moment.
+ */
+public struct ClockReadings: Equatable, Hashable {
+    /**
+     * The wall clock, in milliseconds since 1970, UTC.
+     */
+    public let nowMs: Int64
+    /**
+     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
+     */
+    public let monotonicMs: UInt64
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * The wall clock, in milliseconds since 1970, UTC.
+         */nowMs: Int64,
+        /**
+         * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
+         */monotonicMs: UInt64) {
+        self.nowMs = nowMs
+        self.monotonicMs = monotonicMs
+    }
+
+
+
+
+}
+
+#if compiler(>=6)
+extension ClockReadings: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeClockReadings: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> ClockReadings {
+        return
+            try ClockReadings(
+                nowMs: FfiConverterInt64.read(from: &buf),
+                monotonicMs: FfiConverterUInt64.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: ClockReadings, into buf: inout [UInt8]) {
+        FfiConverterInt64.write(value.nowMs, into: &buf)
+        FfiConverterUInt64.write(value.monotonicMs, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeClockReadings_lift(_ buf: RustBuffer) throws -> ClockReadings {
+    return try FfiConverterTypeClockReadings.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeClockReadings_lower(_ value: ClockReadings) -> RustBuffer {
+    return FfiConverterTypeClockReadings.lower(value)
+}
+
+
+/**
  * What an app decides when it opens a tracer. Only the first two have to be said.
  */
 public struct Config: Equatable, Hashable {
@@ -4350,7 +4387,7 @@ public func FfiConverterTypeHttpHeader_lower(_ value: HttpHeader) -> RustBuffer 
 /**
  * Something to be asked of a server, once. An attempt takes 60 s at most.
  */
-public struct HttpRequest: Equatable, Hashable {
+public struct HttpRequest: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * The address: `https`, or `http` on the device itself.
      */
@@ -4402,6 +4439,28 @@ public struct HttpRequest: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug(
+            FfiConverterTypeHttpRequest_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display(
+            FfiConverterTypeHttpRequest_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -4451,7 +4510,7 @@ public func FfiConverterTypeHttpRequest_lower(_ value: HttpRequest) -> RustBuffe
 /**
  * What a server said.
  */
-public struct HttpResponse: Equatable, Hashable {
+public struct HttpResponse: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * The status: 200 and so on. Redirects are followed only to `https`.
      */
@@ -4485,6 +4544,28 @@ public struct HttpResponse: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug(
+            FfiConverterTypeHttpResponse_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display(
+            FfiConverterTypeHttpResponse_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -4955,7 +5036,7 @@ public func FfiConverterTypeRiskDay_lower(_ value: RiskDay) -> RustBuffer {
 /**
  * A packet of another device.
  */
-public struct ScanResult: Equatable, Hashable {
+public struct ScanResult: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * What it said under one of the services; empty where it shows the service alone.
      */
@@ -4997,6 +5078,28 @@ public struct ScanResult: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug(
+            FfiConverterTypeScanResult_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display(
+            FfiConverterTypeScanResult_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -5163,7 +5266,7 @@ public func FfiConverterTypeSignUp_lower(_ value: SignUp) -> RustBuffer {
 /**
  * A form. It is checked and sealed on the device; what is handed in is not kept.
  */
-public struct SignUpForm: Equatable, Hashable {
+public struct SignUpForm: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * The national number.
      */
@@ -5221,6 +5324,28 @@ public struct SignUpForm: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug(
+            FfiConverterTypeSignUpForm_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display(
+            FfiConverterTypeSignUpForm_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -5272,7 +5397,7 @@ public func FfiConverterTypeSignUpForm_lower(_ value: SignUpForm) -> RustBuffer 
 /**
  * What a person can show for a sign-up, and needs on another phone.
  */
-public struct SignUpPapers: Equatable, Hashable {
+public struct SignUpPapers: Equatable, Hashable, CustomDebugStringConvertible, CustomStringConvertible {
     /**
      * With it the sign-up can be seen, corrected and withdrawn. In groups of four, as a person reads it.
      */
@@ -5298,6 +5423,28 @@ public struct SignUpPapers: Equatable, Hashable {
 
 
 
+// The local Rust `Debug` implementation.
+public var debugDescription: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug(
+            FfiConverterTypeSignUpPapers_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
+// The local Rust `Display` implementation.
+public var description: String {
+    return try!  FfiConverterString.lift(
+        try! rustCall() {
+        uniffiCallStatus in
+    uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display(
+            FfiConverterTypeSignUpPapers_lower(self),uniffiCallStatus
+    )
+}
+    )
+}
 }
 
 #if compiler(>=6)
@@ -9289,19 +9436,13 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_cancel_is_cancelled() != 2573) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_clock_now_ms() != 22129) {
-        return InitializationResult.apiChecksumMismatch
-    }
-    if (uniffi_vigie_ffi_checksum_method_clock_monotonic_ms() != 22366) {
+    if (uniffi_vigie_ffi_checksum_method_clock_read() != 5948) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_manualclock_advance() != 62774) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms() != 64885) {
-        return InitializationResult.apiChecksumMismatch
-    }
-    if (uniffi_vigie_ffi_checksum_method_manualclock_now_ms() != 21657) {
+    if (uniffi_vigie_ffi_checksum_method_manualclock_read() != 3937) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_radio_attach() != 63697) {
@@ -9358,7 +9499,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_tracer_risk() != 31368) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 23316) {
+    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 8969) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_tracer_start() != 17524) {

@@ -245,14 +245,7 @@ typedef void (*UniffiForeignFutureCompleteVoid)(uint64_t, UniffiForeignFutureRes
 #endif
 #ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_CLOCK_METHOD0
 #define UNIFFI_FFIDEF_CALLBACK_INTERFACE_CLOCK_METHOD0
-typedef void (*UniffiCallbackInterfaceClockMethod0)(uint64_t, int64_t* _Nonnull,
-        RustCallStatus *_Nonnull uniffiCallStatus
-    );
-
-#endif
-#ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_CLOCK_METHOD1
-#define UNIFFI_FFIDEF_CALLBACK_INTERFACE_CLOCK_METHOD1
-typedef void (*UniffiCallbackInterfaceClockMethod1)(uint64_t, uint64_t* _Nonnull,
+typedef void (*UniffiCallbackInterfaceClockMethod0)(uint64_t, RustBuffer* _Nonnull,
         RustCallStatus *_Nonnull uniffiCallStatus
     );
 
@@ -339,8 +332,7 @@ typedef void (*UniffiCallbackInterfaceKeyVaultMethod1)(uint64_t, RustBuffer, Rus
 typedef struct UniffiVTableCallbackInterfaceClock {
     UniffiCallbackInterfaceFree _Nonnull uniffiFree;
     UniffiCallbackInterfaceClone _Nonnull uniffiClone;
-    UniffiCallbackInterfaceClockMethod0 _Nonnull nowMs;
-    UniffiCallbackInterfaceClockMethod1 _Nonnull monotonicMs;
+    UniffiCallbackInterfaceClockMethod0 _Nonnull read;
 } UniffiVTableCallbackInterfaceClock;
 
 #endif
@@ -420,14 +412,9 @@ void uniffi_vigie_ffi_fn_free_clock(uint64_t handle, RustCallStatus *_Nonnull ou
 void uniffi_vigie_ffi_fn_init_callback_vtable_clock(const UniffiVTableCallbackInterfaceClock* _Nonnull vtable
 );
 #endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_NOW_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_NOW_MS
-int64_t uniffi_vigie_ffi_fn_method_clock_now_ms(uint64_t ptr, RustCallStatus *_Nonnull out_status
-);
-#endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_MONOTONIC_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_MONOTONIC_MS
-uint64_t uniffi_vigie_ffi_fn_method_clock_monotonic_ms(uint64_t ptr, RustCallStatus *_Nonnull out_status
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_READ
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_CLOCK_READ
+RustBuffer uniffi_vigie_ffi_fn_method_clock_read(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_CLONE_MANUALCLOCK
@@ -450,14 +437,9 @@ uint64_t uniffi_vigie_ffi_fn_constructor_manualclock_new(int64_t now_ms, RustCal
 void uniffi_vigie_ffi_fn_method_manualclock_advance(uint64_t ptr, uint64_t ms, RustCallStatus *_Nonnull out_status
 );
 #endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_MONOTONIC_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_MONOTONIC_MS
-uint64_t uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms(uint64_t ptr, RustCallStatus *_Nonnull out_status
-);
-#endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_NOW_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_NOW_MS
-int64_t uniffi_vigie_ffi_fn_method_manualclock_now_ms(uint64_t ptr, RustCallStatus *_Nonnull out_status
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_READ
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_MANUALCLOCK_READ
+RustBuffer uniffi_vigie_ffi_fn_method_manualclock_read(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_CLONE_RADIO
@@ -743,6 +725,66 @@ RustBuffer uniffi_vigie_ffi_fn_method_keyvault_wrap(uint64_t ptr, RustBuffer dat
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_KEYVAULT_UNWRAP
 #define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_KEYVAULT_UNWRAP
 RustBuffer uniffi_vigie_ffi_fn_method_keyvault_unwrap(uint64_t ptr, RustBuffer wrapped, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_ADVERTISEMENT_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_ADVERTISEMENT_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_ADVERTISEMENT_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_ADVERTISEMENT_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SCANRESULT_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SCANRESULT_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SCANRESULT_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SCANRESULT_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPREQUEST_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPREQUEST_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPREQUEST_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPREQUEST_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPRESPONSE_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPRESPONSE_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPRESPONSE_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_HTTPRESPONSE_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPFORM_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPFORM_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPFORM_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPFORM_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPPAPERS_UNIFFI_TRAIT_DEBUG
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPPAPERS_UNIFFI_TRAIT_DEBUG
+RustBuffer uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug(RustBuffer ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPPAPERS_UNIFFI_TRAIT_DISPLAY
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_SIGNUPPAPERS_UNIFFI_TRAIT_DISPLAY
+RustBuffer uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display(RustBuffer ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_FUNC_LIVE_OBJECTS
@@ -1074,15 +1116,9 @@ uint16_t uniffi_vigie_ffi_checksum_method_cancel_is_cancelled(void
 
 );
 #endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_NOW_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_NOW_MS
-uint16_t uniffi_vigie_ffi_checksum_method_clock_now_ms(void
-
-);
-#endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_MONOTONIC_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_MONOTONIC_MS
-uint16_t uniffi_vigie_ffi_checksum_method_clock_monotonic_ms(void
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_READ
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_CLOCK_READ
+uint16_t uniffi_vigie_ffi_checksum_method_clock_read(void
 
 );
 #endif
@@ -1092,15 +1128,9 @@ uint16_t uniffi_vigie_ffi_checksum_method_manualclock_advance(void
 
 );
 #endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_MONOTONIC_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_MONOTONIC_MS
-uint16_t uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms(void
-
-);
-#endif
-#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_NOW_MS
-#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_NOW_MS
-uint16_t uniffi_vigie_ffi_checksum_method_manualclock_now_ms(void
+#ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_READ
+#define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_CHECKSUM_METHOD_MANUALCLOCK_READ
+uint16_t uniffi_vigie_ffi_checksum_method_manualclock_read(void
 
 );
 #endif

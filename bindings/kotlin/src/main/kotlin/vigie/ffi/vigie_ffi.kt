@@ -658,10 +658,7 @@ internal interface UniffiForeignFutureCompleteVoid : com.sun.jna.Callback {
     fun callback(`callbackData`: Long,`result`: UniffiForeignFutureResultVoid.UniffiByValue,)
 }
 internal interface UniffiCallbackInterfaceClockMethod0 : com.sun.jna.Callback {
-    fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,)
-}
-internal interface UniffiCallbackInterfaceClockMethod1 : com.sun.jna.Callback {
-    fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,)
+    fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: RustBuffer,uniffiCallStatus: UniffiRustCallStatus,)
 }
 internal interface UniffiCallbackInterfaceRadioMethod0 : com.sun.jna.Callback {
     fun callback(`uniffiHandle`: Long,`sink`: Long,`uniffiOutReturn`: Pointer,uniffiCallStatus: UniffiRustCallStatus,)
@@ -696,25 +693,22 @@ internal interface UniffiCallbackInterfaceKeyVaultMethod0 : com.sun.jna.Callback
 internal interface UniffiCallbackInterfaceKeyVaultMethod1 : com.sun.jna.Callback {
     fun callback(`uniffiHandle`: Long,`wrapped`: RustBuffer.ByValue,`uniffiOutReturn`: RustBuffer,uniffiCallStatus: UniffiRustCallStatus,)
 }
-@Structure.FieldOrder("uniffiFree", "uniffiClone", "nowMs", "monotonicMs")
+@Structure.FieldOrder("uniffiFree", "uniffiClone", "read")
 internal open class UniffiVTableCallbackInterfaceClock(
     @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
     @JvmField internal var `uniffiClone`: UniffiCallbackInterfaceClone? = null,
-    @JvmField internal var `nowMs`: UniffiCallbackInterfaceClockMethod0? = null,
-    @JvmField internal var `monotonicMs`: UniffiCallbackInterfaceClockMethod1? = null,
+    @JvmField internal var `read`: UniffiCallbackInterfaceClockMethod0? = null,
 ) : Structure() {
     class UniffiByValue(
         `uniffiFree`: UniffiCallbackInterfaceFree? = null,
         `uniffiClone`: UniffiCallbackInterfaceClone? = null,
-        `nowMs`: UniffiCallbackInterfaceClockMethod0? = null,
-        `monotonicMs`: UniffiCallbackInterfaceClockMethod1? = null,
-    ): UniffiVTableCallbackInterfaceClock(`uniffiFree`,`uniffiClone`,`nowMs`,`monotonicMs`,), Structure.ByValue
+        `read`: UniffiCallbackInterfaceClockMethod0? = null,
+    ): UniffiVTableCallbackInterfaceClock(`uniffiFree`,`uniffiClone`,`read`,), Structure.ByValue
 
    internal fun uniffiSetValue(other: UniffiVTableCallbackInterfaceClock) {
         `uniffiFree` = other.`uniffiFree`
         `uniffiClone` = other.`uniffiClone`
-        `nowMs` = other.`nowMs`
-        `monotonicMs` = other.`monotonicMs`
+        `read` = other.`read`
     }
 
 }
@@ -838,15 +832,11 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_vigie_ffi_checksum_method_cancel_is_cancelled(
     ): Int
-    external fun uniffi_vigie_ffi_checksum_method_clock_now_ms(
-    ): Int
-    external fun uniffi_vigie_ffi_checksum_method_clock_monotonic_ms(
+    external fun uniffi_vigie_ffi_checksum_method_clock_read(
     ): Int
     external fun uniffi_vigie_ffi_checksum_method_manualclock_advance(
     ): Int
-    external fun uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms(
-    ): Int
-    external fun uniffi_vigie_ffi_checksum_method_manualclock_now_ms(
+    external fun uniffi_vigie_ffi_checksum_method_manualclock_read(
     ): Int
     external fun uniffi_vigie_ffi_checksum_method_radio_attach(
     ): Int
@@ -980,10 +970,8 @@ internal object UniffiLib {
     ): Unit
     external fun uniffi_vigie_ffi_fn_init_callback_vtable_clock(`vtable`: UniffiVTableCallbackInterfaceClock,
     ): Unit
-    external fun uniffi_vigie_ffi_fn_method_clock_now_ms(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
-    ): Long
-    external fun uniffi_vigie_ffi_fn_method_clock_monotonic_ms(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
-    ): Long
+    external fun uniffi_vigie_ffi_fn_method_clock_read(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
     external fun uniffi_vigie_ffi_fn_clone_manualclock(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
     external fun uniffi_vigie_ffi_fn_free_manualclock(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
@@ -992,10 +980,8 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_vigie_ffi_fn_method_manualclock_advance(`ptr`: Long,`ms`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
-    external fun uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
-    ): Long
-    external fun uniffi_vigie_ffi_fn_method_manualclock_now_ms(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
-    ): Long
+    external fun uniffi_vigie_ffi_fn_method_manualclock_read(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
     external fun uniffi_vigie_ffi_fn_clone_radio(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
     external fun uniffi_vigie_ffi_fn_free_radio(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
@@ -1109,6 +1095,30 @@ internal object UniffiLib {
     external fun uniffi_vigie_ffi_fn_method_keyvault_wrap(`ptr`: Long,`dataKey`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
     external fun uniffi_vigie_ffi_fn_method_keyvault_unwrap(`ptr`: Long,`wrapped`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_debug(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display(`ptr`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
     external fun uniffi_vigie_ffi_fn_func_live_objects(uniffi_out_err: UniffiRustCallStatus,
     ): Long
@@ -1260,19 +1270,13 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_cancel_is_cancelled() and 0xFFFF) != 2573) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_clock_now_ms() and 0xFFFF) != 22129) {
-        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    }
-    if ((lib.uniffi_vigie_ffi_checksum_method_clock_monotonic_ms() and 0xFFFF) != 22366) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_clock_read() and 0xFFFF) != 5948) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_manualclock_advance() and 0xFFFF) != 62774) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_manualclock_monotonic_ms() and 0xFFFF) != 64885) {
-        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    }
-    if ((lib.uniffi_vigie_ffi_checksum_method_manualclock_now_ms() and 0xFFFF) != 21657) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_manualclock_read() and 0xFFFF) != 3937) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_radio_attach() and 0xFFFF) != 63697) {
@@ -1329,7 +1333,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_risk() and 0xFFFF) != 31368) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 23316) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 8969) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_start() and 0xFFFF) != 17524) {
@@ -2385,28 +2389,19 @@ public object FfiConverterTypeCancel: FfiConverter<Cancel, Long> {
 
 /**
  * Where the time comes from. An app gives none, and the device's clocks are read.
- *
- * May not throw: what is thrown is a panic of whoever asked.
  */
 public interface Clock {
 
     /**
-     * The wall clock, in milliseconds since 1970, UTC.
+     * The time. May not throw: what is thrown is a panic of whoever asked.
      */
-    fun `nowMs`(): kotlin.Long
-
-    /**
-     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-     */
-    fun `monotonicMs`(): kotlin.ULong
+    fun `read`(): ClockReadings
 
     companion object
 }
 
 /**
  * Where the time comes from. An app gives none, and the device's clocks are read.
- *
- * May not throw: what is thrown is a panic of whoever asked.
  */
 open class ClockImpl: Disposable, AutoCloseable, Clock
 {
@@ -2511,28 +2506,12 @@ open class ClockImpl: Disposable, AutoCloseable, Clock
 
 
     /**
-     * The wall clock, in milliseconds since 1970, UTC.
-     */override fun `nowMs`(): kotlin.Long {
-            return FfiConverterLong.lift(
+     * The time. May not throw: what is thrown is a panic of whoever asked.
+     */override fun `read`(): ClockReadings {
+            return FfiConverterTypeClockReadings.lift(
     callWithHandle {
     uniffiRustCall() { _status ->
-    UniffiLib.uniffi_vigie_ffi_fn_method_clock_now_ms(
-        it,
-        _status)
-}
-    }
-    )
-    }
-
-
-
-    /**
-     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
-     */override fun `monotonicMs`(): kotlin.ULong {
-            return FfiConverterULong.lift(
-    callWithHandle {
-    uniffiRustCall() { _status ->
-    UniffiLib.uniffi_vigie_ffi_fn_method_clock_monotonic_ms(
+    UniffiLib.uniffi_vigie_ffi_fn_method_clock_read(
         it,
         _status)
 }
@@ -2559,25 +2538,14 @@ open class ClockImpl: Disposable, AutoCloseable, Clock
 
 // Put the implementation in an object so we don't pollute the top-level namespace
 internal object uniffiCallbackInterfaceClock {
-    internal object `nowMs`: UniffiCallbackInterfaceClockMethod0 {
-        override fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,) {
+    internal object `read`: UniffiCallbackInterfaceClockMethod0 {
+        override fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: RustBuffer,uniffiCallStatus: UniffiRustCallStatus,) {
             val uniffiObj = FfiConverterTypeClock.handleMap.get(uniffiHandle)
             val makeCall = { ->
-                uniffiObj.`nowMs`(
+                uniffiObj.`read`(
                 )
             }
-            val writeReturn = { value: kotlin.Long -> uniffiOutReturn.setValue(FfiConverterLong.lower(value)) }
-            uniffiTraitInterfaceCall(uniffiCallStatus, makeCall, writeReturn)
-        }
-    }
-    internal object `monotonicMs`: UniffiCallbackInterfaceClockMethod1 {
-        override fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,) {
-            val uniffiObj = FfiConverterTypeClock.handleMap.get(uniffiHandle)
-            val makeCall = { ->
-                uniffiObj.`monotonicMs`(
-                )
-            }
-            val writeReturn = { value: kotlin.ULong -> uniffiOutReturn.setValue(FfiConverterULong.lower(value)) }
+            val writeReturn = { value: ClockReadings -> uniffiOutReturn.setValue(FfiConverterTypeClockReadings.lower(value)) }
             uniffiTraitInterfaceCall(uniffiCallStatus, makeCall, writeReturn)
         }
     }
@@ -2597,8 +2565,7 @@ internal object uniffiCallbackInterfaceClock {
     internal var vtable = UniffiVTableCallbackInterfaceClock.UniffiByValue(
         uniffiFree,
         uniffiClone,
-        `nowMs`,
-        `monotonicMs`,
+        `read`,
     )
 
     // Registers the foreign callback with the Rust side.
@@ -3125,9 +3092,7 @@ public interface ManualClockInterface {
      */
     fun `advance`(`ms`: kotlin.ULong)
 
-    fun `monotonicMs`(): kotlin.ULong
-
-    fun `nowMs`(): kotlin.Long
+    fun `read`(): ClockReadings
 
     companion object
 }
@@ -3266,24 +3231,11 @@ open class ManualClock: Disposable, AutoCloseable, ManualClockInterface
 
 
 
-    override fun `monotonicMs`(): kotlin.ULong {
-            return FfiConverterULong.lift(
+    override fun `read`(): ClockReadings {
+            return FfiConverterTypeClockReadings.lift(
     callWithHandle {
     uniffiRustCall() { _status ->
-    UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_monotonic_ms(
-        it,
-        _status)
-}
-    }
-    )
-    }
-
-
-    override fun `nowMs`(): kotlin.Long {
-            return FfiConverterLong.lift(
-    callWithHandle {
-    uniffiRustCall() { _status ->
-    UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_now_ms(
+    UniffiLib.uniffi_vigie_ffi_fn_method_manualclock_read(
         it,
         _status)
 }
@@ -4385,7 +4337,7 @@ public interface TracerInterface {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
      */
     suspend fun `shutDown`()
 
@@ -4826,7 +4778,7 @@ open class Tracer: Disposable, AutoCloseable, TracerInterface
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same.
      */
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
     override suspend fun `shutDown`() {
@@ -5845,6 +5797,15 @@ data class Advertisement (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_advertisement_uniffi_trait_display(FfiConverterTypeAdvertisement.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }
@@ -6175,6 +6136,53 @@ public object FfiConverterTypeCheckReport: FfiConverterRustBuffer<CheckReport> {
     override fun write(value: CheckReport, buf: ByteBuffer) {
             FfiConverterSequenceTypeFileReport.write(value.`files`, buf)
             FfiConverterTypeRisk.write(value.`risk`, buf)
+    }
+}
+
+
+
+/**
+ * Both clocks of a device, at one moment.
+ */
+data class ClockReadings (
+    /**
+     * The wall clock, in milliseconds since 1970, UTC.
+     */
+    val `nowMs`: kotlin.Long
+    ,
+    /**
+     * Milliseconds since an arbitrary origin, on a clock that nobody can set and that goes on while the device sleeps.
+     */
+    val `monotonicMs`: kotlin.ULong
+
+){
+
+
+
+
+
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeClockReadings: FfiConverterRustBuffer<ClockReadings> {
+    override fun read(buf: ByteBuffer): ClockReadings {
+        return ClockReadings(
+            FfiConverterLong.read(buf),
+            FfiConverterULong.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: ClockReadings) = (
+            FfiConverterLong.allocationSize(value.`nowMs`) +
+            FfiConverterULong.allocationSize(value.`monotonicMs`)
+    )
+
+    override fun write(value: ClockReadings, buf: ByteBuffer) {
+            FfiConverterLong.write(value.`nowMs`, buf)
+            FfiConverterULong.write(value.`monotonicMs`, buf)
     }
 }
 
@@ -6516,6 +6524,15 @@ data class HttpRequest (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_httprequest_uniffi_trait_display(FfiConverterTypeHttpRequest.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }
@@ -6577,6 +6594,15 @@ data class HttpResponse (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_httpresponse_uniffi_trait_display(FfiConverterTypeHttpResponse.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }
@@ -6936,6 +6962,15 @@ data class ScanResult (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_scanresult_uniffi_trait_display(FfiConverterTypeScanResult.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }
@@ -7096,6 +7131,15 @@ data class SignUpForm (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_signupform_uniffi_trait_display(FfiConverterTypeSignUpForm.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }
@@ -7155,6 +7199,15 @@ data class SignUpPapers (
 
 
 
+    // The local Rust `Display`/`Debug` implementation.
+    override fun toString(): String {
+        return FfiConverterString.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_vigie_ffi_fn_method_signuppapers_uniffi_trait_display(FfiConverterTypeSignUpPapers.lower(this),
+        _status)
+}
+    )
+    }
 
     companion object
 }

@@ -1,0 +1,39 @@
+//! The bindings from Python.
+
+mod common;
+
+use std::process::Command;
+
+use common::{passes, skipped};
+use ffi_tests::{Control, python};
+
+fn is_there() -> bool {
+    let is_there = Command::new("python3").arg("-c").arg("import sys; sys.exit(sys.version_info < (3, 10))").status();
+    let is_there = is_there.is_ok_and(|status| status.success());
+    if !is_there {
+        skipped("Python 3.10 or newer is not installed (Debian: python3)");
+    }
+    is_there
+}
+
+#[test]
+fn the_scenario_passes() {
+    if !is_there() {
+        return;
+    }
+    let (control, folder) = (Control::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut command = python("scenario.py", folder.path()).unwrap();
+    control.equip(&mut command).unwrap();
+    passes(&mut command);
+}
+
+#[test]
+fn an_app_sees_each_error_and_nothing_is_left_afterwards() {
+    if !is_there() {
+        return;
+    }
+    let (control, folder) = (Control::start().unwrap(), tempfile::tempdir().unwrap());
+    let mut command = python("errors.py", folder.path()).unwrap();
+    control.equip(&mut command).unwrap();
+    passes(&mut command);
+}
