@@ -72,6 +72,39 @@ fn the_public_declarations_are_those_that_were_reviewed() {
 }
 
 #[test]
+fn an_app_that_imports_vigie_has_every_type() {
+    let Some(parser) = or_skipped(Parser::find(), "CI") else { return };
+    let api = |path: &str| parser.api(&[root().join("bindings/swift/Sources").join(path)]).unwrap();
+    let (own, generated) = (api("Vigie/Types.swift"), api("VigieFFI/VigieFFI.swift"));
+    let declares = |line: &'_ str| {
+        let (_, declared) = ["public struct ", "public enum ", "public protocol ", "open class "]
+            .iter()
+            .find_map(|kind| Some((kind, line.strip_prefix(kind)?)))?;
+        Some(declared.split([':', ' ']).next().unwrap_or_default().to_owned())
+    };
+    // What the generator makes of an object beside its class, and the class that Vigie.swift stands before.
+    let is_inner = |name: &String| name.ends_with("Protocol") || name.ends_with("Impl") || name == "Tracer";
+    let names: Vec<String> = generated.lines().filter_map(declares).filter(|name| !is_inner(name)).collect();
+    assert!(names.len() > 50, "{names:?}");
+    for name in names {
+        assert!(own.lines().any(|line| line.ends_with(&format!(" = VigieFFI.{name}"))), "Types.swift lacks {name}");
+    }
+}
+
+#[test]
+fn the_characteristics_are_those_of_the_core() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (core, swift) = (read("core/src/radio/ble/mod.rs"), read("bindings/swift/Sources/Vigie/CoreBluetoothRadio.swift"));
+    for (in_core, in_swift) in [("PAYLOAD_CHARACTERISTIC", "payload"), ("WRITE_BACK_CHARACTERISTIC", "writeBack")] {
+        let line = core.lines().find(|line| line.contains(&format!("const {in_core}:"))).unwrap();
+        let digits = line.split("0x").nth(1).unwrap().chars().filter(char::is_ascii_hexdigit).collect::<String>();
+        let line = swift.lines().find(|line| line.contains(&format!("static let {in_swift} = CBUUID"))).unwrap();
+        let uuid = line.split('"').nth(1).unwrap().replace('-', "");
+        assert_eq!(uuid, digits, "{in_swift}");
+    }
+}
+
+#[test]
 fn the_package_passes_the_scenario_and_gives_each_error_its_name() {
     let Some(programs) = or_skipped(Programs::compile(), "VIGIE_REQUIRE_SWIFT") else { return };
     let control = Control::start().unwrap();

@@ -1,7 +1,7 @@
 // What an app needs of the generated module, under names that do not collide: an app imports `Vigie` alone.
 //
 // The generated module has a type `Task` that would hide Swift's own in every file that imports it; here it is `LibraryTask`. `Tracer` is missing: that
-// is the class of Tracer.swift.
+// is the class of Vigie.swift.
 
 import Foundation
 import VigieFFI
@@ -35,6 +35,9 @@ public typealias CheckReport = VigieFFI.CheckReport
 
 /// Where the time comes from. An app gives none, and the device's clocks are read.
 public typealias Clock = VigieFFI.Clock
+
+/// Both clocks of a device, at one moment.
+public typealias ClockReadings = VigieFFI.ClockReadings
 
 /// What an app decides when it opens a tracer. Only the first two have to be said.
 public typealias Config = VigieFFI.Config

@@ -29,6 +29,7 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
     ///   hands on `application(_:handleEventsForBackgroundURLSession:completionHandler:)` by calling its completion handler.
     public init(backgroundIdentifier: String? = nil) {
         #if os(iOS)
+        let queue = self.queue
         background = backgroundIdentifier.map { BackgroundSession(identifier: $0, queue: queue) }
         #else
         background = nil
