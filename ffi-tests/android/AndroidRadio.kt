@@ -41,7 +41,7 @@ private const val OLD = 30
 
 /** A phone with a tracer. */
 class Phone(val system: FakeSystem, val vigie: Vigie, private val clock: ManualClock) {
-    val nowMs get() = clock.nowMs()
+    val nowMs get() = clock.read().nowMs
     val scanner get() = system.adapter.scanner
     val advertiser get() = system.adapter.advertiser
 

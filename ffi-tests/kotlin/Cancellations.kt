@@ -23,6 +23,7 @@ import vigie.ffi.Event
 import vigie.ffi.FileStatus
 import vigie.ffi.HttpRequest
 import vigie.ffi.HttpResponse
+import vigie.ffi.Input
 import vigie.ffi.ManualClock
 import vigie.ffi.ReportDetails
 import vigie.ffi.ReportState
@@ -30,6 +31,7 @@ import vigie.ffi.Tracing
 import vigie.ffi.Transport
 import vigie.ffi.TransportException
 import vigie.ffi.TransportProblem
+import vigie.ffi.VigieException
 import vigie.ffi.liveObjects
 
 /** How often tracing is started and stopped while collections come and go. */
@@ -131,11 +133,17 @@ val CANCELLATIONS = listOf<Test>(
             var made = 0
             repeat(60) {
                 coroutineScope {
-                    val report = launch { vigie.report("123456", ReportDetails()) }
+                    val report = launch {
+                        try {
+                            vigie.report("123456", ReportDetails())
+                        } catch (error: VigieException.InputInvalid) {
+                            // An earlier one, made after its cancellation, still stands.
+                            same(true, error.input is Input.Report)
+                        }
+                    }
                     delay(random.nextLong(4))
                     report.cancelAndJoin()
                 }
-                // What began before is through when this answers: both want the store.
                 val report = vigie.reports().singleOrNull { it.state !is ReportState.Refused }
                 if (report != null) {
                     made++

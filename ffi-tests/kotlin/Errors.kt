@@ -210,11 +210,18 @@ val ERRORS = listOf<Test>(
         val radio = FakeRadio()
         open(radio) { vigie, clock ->
             vigie.start()
-            // So many that opening does not look at all of them.
-            radio.hand { sink -> sink.heard(List(MANY) { ScanResult(Random(it).nextBytes(20), -60, NOW_MS, null) }) }
-            clock.advance(5_000u)
-            vigie.wake()
-            until("they are kept", 30) { vigie.status().encounters == MANY.toULong() }
+            // More than SQLite keeps in memory of a store: 2 MB.
+            val random = Random(1)
+            for (scan in 1..6) {
+                until("it listens", 30) { radio.isScanning || false.also { clock.advance(20_000u); vigie.wake() } }
+                val now = clock.read().nowMs
+                radio.hand { sink -> sink.heard(List(PER_SCAN) { ScanResult(random.nextBytes(20), -60, now, null) }) }
+                until("they are kept", 30) {
+                    clock.advance(5_000u)
+                    vigie.wake()
+                    vigie.status().encounters == (scan * PER_SCAN).toULong()
+                }
+            }
         }
         open { vigie, _ ->
             // Its own first look at the store would meet the damage before a call does.
@@ -256,7 +263,8 @@ val ERRORS = listOf<Test>(
 /** What SQLite reads at once. */
 private const val PAGE = 4_096L
 
-private const val MANY = 3_000
+/** What the core follows at a time is 8,192. */
+private const val PER_SCAN = 8_000
 
 val FORM = SignUpForm("A23456", "Anna Muller", 1980u, "anna@example.org", true, Language.FRENCH)
 

@@ -67,7 +67,8 @@ private class World(private val scope: CoroutineScope, private val folder: File)
                 val phone = phone(second)
                 val failure = phone.attempt { start() }
                 phone.isRunning = true
-                if (words.size == 2) same(null, failure) else same("start x fails adapter unavailable", "start x fails ${name(failure)}")
+                // `start NAME`, or `start NAME fails ERROR`
+                same(words.drop(3).joinToString(" "), name(failure))
             }
             "stop" -> phone(second).run { isRunning = false; same(null, attempt { stop() }) }
             "together" -> repeat((second.toLong() * MINUTE_MS / STEP_MS).toInt()) { together() }

@@ -90,8 +90,7 @@ impl Toolchain {
         library_override.push(library()?);
         let mut program = Command::new("java")
             .arg(library_override)
-            // Tests of native code: whoever calls it wrongly is named.
-            .args(["-ea", "-Xcheck:jni", "-Xmx512m", "-cp"])
+            .args(["-ea", "-Xmx512m", "-cp"])
             .arg(self.class_path(classpath)?)
             .arg(main)
             .args(args)
