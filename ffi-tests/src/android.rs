@@ -14,24 +14,25 @@ use std::process::Command;
 use anyhow::ensure;
 use sha2::{Digest, Sha256};
 
-use crate::kotlin::{Toolchain, hash, lock, run_in};
+use crate::kotlin::{Toolchain, hash, lock};
+use crate::process::output;
+use crate::python::environment;
 use crate::{cache, root};
 
-/// What is fetched: the registry's client with its arguments, the file that it writes, and that file's SHA-256.
-const ARCHIVES: [(&str, &[&str], &str, &str); 2] = [
-    (
-        "python3",
-        &["-m", "pip", "download", "--quiet", "--no-deps", "--dest", ".", "chaquopy-stubs-android==36.20260406"],
-        "chaquopy_stubs_android-36.20260406-py3-none-any.whl",
-        "5e18511ccb7ae519d8c4643408cf16262fa5f20eb1d1a7e97cfe28de16e12008",
-    ),
-    (
-        "npm",
-        &["pack", "--silent", "@nativescript/types-android@9.1.1"],
-        "nativescript-types-android-9.1.1.tgz",
-        "16193ea9c70286d5b0d3e2dc559abb483ad61fb599219c59d1a4146fe370b25a",
-    ),
-];
+/// What is fetched: its name and version, the file that it is, and that file's SHA-256. The first is of PyPI.
+const NAMES: Archive = (
+    "chaquopy-stubs-android==36.20260406",
+    "chaquopy_stubs_android-36.20260406-py3-none-any.whl",
+    "5e18511ccb7ae519d8c4643408cf16262fa5f20eb1d1a7e97cfe28de16e12008",
+);
+/// The second is of npm.
+const TYPES: Archive = (
+    "@nativescript/types-android@9.1.1",
+    "nativescript-types-android-9.1.1.tgz",
+    "16193ea9c70286d5b0d3e2dc559abb483ad61fb599219c59d1a4146fe370b25a",
+);
+
+type Archive = (&'static str, &'static str, &'static str);
 
 /// Vigie for Android, compiled, and what its tests need.
 #[derive(Debug, Clone)]
@@ -83,8 +84,7 @@ fn api(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let sources = root().join("ffi-tests/android");
     let (script, classes) = (sources.join("stubs.py"), sources.join("classes.txt"));
     let jars = (folder.join("stubs.jar"), folder.join("fakes.jar"));
-    let (kept, sum) =
-        (folder.join("api.sum"), hash(&ARCHIVES.map(|archive| archive.3), &[script.clone(), classes.clone()], &[])?);
+    let (kept, sum) = (folder.join("api.sum"), hash(&[NAMES.2, TYPES.2], &[script.clone(), classes.clone()], &[])?);
     if jars.0.exists() && jars.1.exists() && fs::read_to_string(&kept).is_ok_and(|kept| kept == sum) {
         return Ok(jars);
     }
@@ -97,30 +97,40 @@ fn api(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
             }
         }
         let descriptions = ["pyi", "package/lib/android/android-platform-37.d.ts"];
-        run_in(folder, Command::new("python3").arg(&script).arg(kind).args(descriptions).arg(&classes).arg(&java))?;
+        output(Command::new("python3").arg(&script).arg(kind).args(descriptions).arg(&classes).arg(&java).current_dir(folder))?;
         let mut files = Vec::new();
         java_files(&java, &mut files)?;
-        run_in(folder, Command::new("javac").args(["-nowarn", "-Xlint:none", "--release", "17", "-d"]).arg(&class).args(files))?;
-        run_in(folder, Command::new("jar").arg("cf").arg(jar).arg("-C").arg(&class).arg("."))?;
+        output(
+            Command::new("javac")
+                .args(["-nowarn", "-Xlint:none", "--release", "17", "-d"])
+                .arg(&class)
+                .args(files)
+                .current_dir(folder),
+        )?;
+        output(Command::new("jar").arg("cf").arg(jar).arg("-C").arg(&class).arg(".").current_dir(folder))?;
     }
     fs::write(kept, sum)?;
     Ok(jars)
 }
 
 fn fetch(folder: &Path) -> anyhow::Result<()> {
-    for (client, arguments, name, expected) in ARCHIVES {
-        let archive = folder.join(name);
-        if !archive.exists() {
-            run_in(folder, Command::new(client).args(arguments))?;
-        }
-        let sum = hex::encode(Sha256::digest(fs::read(&archive)?));
-        ensure!(sum == expected, "{} is another one than this repository was tested with: {sum}", archive.display());
-        if client == "npm" {
-            run_in(folder, Command::new("tar").arg("xzf").arg(&archive))?;
-        } else {
-            run_in(folder, Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&archive).arg("pyi"))?;
-        }
+    let python = environment()?;
+    let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", ".", NAMES.0];
+    fetch_one(folder, Command::new(&python).args(pip), &NAMES)?;
+    output(Command::new(&python).args(["-m", "zipfile", "-e", NAMES.1, "pyi"]).current_dir(folder))?;
+    fetch_one(folder, Command::new("npm").args(["pack", "--silent", TYPES.0]), &TYPES)?;
+    output(Command::new("tar").args(["xzf", TYPES.1]).current_dir(folder))?;
+    Ok(())
+}
+
+/// Fetches it, where it is not there yet, and compares.
+fn fetch_one(folder: &Path, client: &mut Command, (_, name, expected): &Archive) -> anyhow::Result<()> {
+    let file = folder.join(name);
+    if !file.exists() {
+        output(client.current_dir(folder))?;
     }
+    let sum = hex::encode(Sha256::digest(fs::read(&file)?));
+    ensure!(&sum == expected, "{} is another one than this repository was tested with: {sum}", file.display());
     Ok(())
 }
 

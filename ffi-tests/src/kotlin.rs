@@ -5,14 +5,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::process::output;
 use crate::{cache, library, root};
 
 /// The compiler's version, and the SHA-256 of its archive.
@@ -21,9 +20,6 @@ const ARCHIVE: &str = "c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500
 
 /// JNA, where Debian's package puts it. The one inside the compiler is too old for the generated code.
 const JNA: &str = "/usr/share/java/jna.jar";
-
-/// A program that runs for longer hangs.
-const PATIENCE: Duration = Duration::from_secs(480);
 
 /// What compiles and runs Kotlin.
 #[derive(Debug, Clone)]
@@ -85,40 +81,18 @@ impl Toolchain {
     /// # Errors
     /// What it wrote, where it fails or hangs.
     pub fn run(&self, classpath: &[PathBuf], main: &str, env: &[(&str, OsString)], args: &[&str]) -> anyhow::Result<String> {
-        let mut written = tempfile::tempfile()?;
         let mut library_override = OsString::from("-Duniffi.component.vigie_ffi.libraryOverride=");
         library_override.push(library()?);
-        let mut program = Command::new("java")
-            .arg(library_override)
-            .args(["-ea", "-Xmx512m", "-cp"])
-            .arg(self.class_path(classpath)?)
-            .arg(main)
-            .args(args)
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(written.try_clone()?)
-            .stderr(written.try_clone()?)
-            .spawn()?;
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = program.try_wait()? {
-                break Some(status);
-            }
-            if began.elapsed() > PATIENCE {
-                program.kill()?;
-                program.wait()?;
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let mut text = String::new();
-        std::io::Seek::rewind(&mut written)?;
-        written.read_to_string(&mut text)?;
-        match status {
-            Some(status) if status.success() => Ok(text),
-            Some(status) => bail!("{main}: {status}\n{text}"),
-            None => bail!("{main} did not end within {} s\n{text}", PATIENCE.as_secs()),
-        }
+        output(
+            Command::new("java")
+                .arg(library_override)
+                .args(["-ea", "-Xmx512m", "-cp"])
+                .arg(self.class_path(classpath)?)
+                .arg(main)
+                .args(args)
+                .envs(env.iter().map(|(name, value)| (name, value))),
+        )
+        .context(main.to_owned())
     }
 
     /// What these packages show to an app, as `javap` writes it, without the machinery of uniffi.
@@ -129,8 +103,7 @@ impl Toolchain {
         let bindings = self.bindings()?;
         let mut classes = Vec::new();
         for jar in &bindings[..2] {
-            let list = Command::new("jar").arg("tf").arg(jar).output()?;
-            let list = String::from_utf8(list.stdout)?;
+            let list = output(Command::new("jar").arg("tf").arg(jar))?;
             classes.extend(list.lines().filter_map(|line| Some(line.strip_suffix(".class")?.replace('/', "."))));
         }
         let is_shown = |class: &String| {
@@ -142,9 +115,7 @@ impl Toolchain {
         };
         classes.retain(is_shown);
         classes.sort();
-        let output = Command::new("javap").args(["-public", "-cp"]).arg(self.class_path(&bindings)?).args(&classes).output()?;
-        ensure!(output.status.success(), "javap: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout)?;
+        let text = output(Command::new("javap").args(["-public", "-cp"]).arg(self.class_path(&bindings)?).args(&classes))?;
         // An interface that the library hands on to itself is no function of an app.
         let lines = text.lines().filter(|line| !line.starts_with("Compiled from") && !is_machinery(line));
         Ok(lines.flat_map(|line| [line, "\n"]).collect())
@@ -168,16 +139,17 @@ impl Toolchain {
         if jar.exists() && fs::read_to_string(&kept).is_ok_and(|kept| kept == hash) {
             return Ok(());
         }
-        let output = Command::new("bash")
-            .arg(self.package.join("bin/kotlinc"))
-            .args(options)
-            .args(["-jvm-target", "17", "-cp"])
-            .arg(self.class_path(classpath)?)
-            .args(sources)
-            .arg("-d")
-            .arg(jar)
-            .output()?;
-        ensure!(output.status.success(), "kotlinc for {}:\n{}", jar.display(), String::from_utf8_lossy(&output.stderr));
+        output(
+            Command::new("bash")
+                .arg(self.package.join("bin/kotlinc"))
+                .args(options)
+                .args(["-jvm-target", "17", "-cp"])
+                .arg(self.class_path(classpath)?)
+                .args(sources)
+                .arg("-d")
+                .arg(jar),
+        )
+        .with_context(|| format!("kotlinc for {}", jar.display()))?;
         fs::write(kept, hash)?;
         Ok(())
     }
@@ -203,17 +175,11 @@ fn is_machinery(shown: &str) -> bool {
 /// Fetches the compiler with npm, and unpacks it.
 fn fetch(folder: &Path) -> anyhow::Result<()> {
     let archive = folder.join(format!("kotlin-compiler-{VERSION}.tgz"));
-    run_in(folder, Command::new("npm").args(["pack", "--silent", &format!("kotlin-compiler@{VERSION}")]))?;
+    output(Command::new("npm").args(["pack", "--silent", &format!("kotlin-compiler@{VERSION}")]).current_dir(folder))?;
     let sum = hex::encode(Sha256::digest(fs::read(&archive)?));
     ensure!(sum == ARCHIVE, "{} is another one than this repository was tested with: {sum}", archive.display());
-    run_in(folder, Command::new("tar").arg("xzf").arg(&archive))?;
+    output(Command::new("tar").arg("xzf").arg(&archive).current_dir(folder))?;
     fs::remove_file(&archive)?;
-    Ok(())
-}
-
-pub(crate) fn run_in(folder: &Path, command: &mut Command) -> anyhow::Result<()> {
-    let output = command.current_dir(folder).output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

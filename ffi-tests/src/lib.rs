@@ -4,6 +4,7 @@ pub mod android;
 mod control;
 mod generated;
 pub mod kotlin;
+mod process;
 mod python;
 pub mod swift;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::{Control, full_disk};
 pub use generated::{Generated, generate};
+pub use process::output;
 pub use python::python;
 
 /// The workspace.

@@ -3,27 +3,18 @@
 //! The parser is tree-sitter's, from PyPI at one version, in an environment of its own below the target folder. It knows no types: what it reads may still
 //! not compile. It also lists the public declarations, so that a change of the surface is seen in review.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
+use crate::process::output;
+use crate::python::environment;
 use crate::{cache, library, root};
-
-/// The parser and its grammar.
-const PACKAGES: [&str; 2] = ["tree-sitter==0.26.1", "tree-sitter-swift==0.7.4"];
 
 /// Where Swift lies that is ours, below the root.
 const FOLDERS: [&str; 2] = ["bindings/swift", "ffi-tests/swift"];
-
-/// A program that runs for longer hangs.
-const PATIENCE: Duration = Duration::from_secs(480);
-
-/// Between two looks at a program that runs.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// All files in Swift of this project, in order.
 ///
@@ -59,21 +50,7 @@ impl Parser {
     /// # Errors
     /// Names what is to be installed.
     pub fn find() -> anyhow::Result<Self> {
-        let folder = cache("swift")?;
-        let lock = File::create(folder.join("lock"))?;
-        // Several tests may want it at once.
-        lock.lock()?;
-        let environment = folder.join("python");
-        let (python, complete) = (environment.join("bin/python"), environment.join("complete"));
-        if fs::read_to_string(&complete).is_ok_and(|packages| packages == PACKAGES.join(" ")) {
-            return Ok(Self { python });
-        }
-        let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-        made.context("no Python with venv: install it (Debian: apt-get install python3-venv)")?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        output(Command::new(&python).args(pip).args(PACKAGES)).context("the parser cannot be fetched from PyPI")?;
-        fs::write(&complete, PACKAGES.join(" "))?;
-        Ok(Self { python })
+        Ok(Self { python: environment()? })
     }
 
     /// Whether all of it is Swift.
@@ -139,36 +116,5 @@ impl Programs {
         let mut command = Command::new(self.folder.join(name));
         command.env("LD_LIBRARY_PATH", library()?.parent().unwrap_or(Path::new(".")));
         Ok(command)
-    }
-}
-
-/// What a program writes.
-///
-/// # Errors
-/// The same, where it fails or hangs.
-pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut written = tempfile::tempfile()?;
-    let streams = (written.try_clone()?, written.try_clone()?);
-    let mut program = command.stdin(Stdio::null()).stdout(streams.0).stderr(streams.1).spawn().with_context(|| name.clone())?;
-    let began = Instant::now();
-    let status = loop {
-        if let Some(status) = program.try_wait()? {
-            break Some(status);
-        }
-        if began.elapsed() > PATIENCE {
-            program.kill()?;
-            program.wait()?;
-            break None;
-        }
-        std::thread::sleep(LOOK);
-    };
-    let mut text = String::new();
-    written.rewind()?;
-    written.read_to_string(&mut text)?;
-    match status {
-        Some(status) if status.success() => Ok(text),
-        Some(status) => bail!("{name}: {status}\n{text}"),
-        None => bail!("{name} was still running after {} s\n{text}", PATIENCE.as_secs()),
     }
 }

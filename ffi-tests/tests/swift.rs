@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ffi_tests::swift::{Parser, Programs, output, sources};
-use ffi_tests::{Control, root};
+use ffi_tests::swift::{Parser, Programs, sources};
+use ffi_tests::{Control, output, root};
 
 /// What is missing is a failure where this variable is set, and otherwise named.
 fn or_skipped<T>(found: anyhow::Result<T>, required_by: &str) -> Option<T> {

@@ -34,6 +34,7 @@ struct Hand {
     is_listening: bool,
     heard: Vec<Sighting>,
     problem: Option<RadioError>,
+    panics: bool,
 }
 
 #[derive(Clone)]
@@ -60,6 +61,8 @@ impl Scanner for FakeRadio {
 
 impl Advertiser for FakeRadio {
     fn advertise(&mut self, frame: Frame) -> Result<(), RadioError> {
+        let panics = self.0.lock().unwrap().panics;
+        assert!(!panics, "a test wants it so");
         let mut hand = self.0.lock().unwrap();
         hand.problem.clone().map_or(Ok(()), Err)?;
         hand.sent.push((frame, self.1.now()));
@@ -337,6 +340,29 @@ fn the_driver_steps_in_real_time_and_ends_when_dropped() {
     drop(driver);
     assert_eq!(Arc::strong_count(&tracer), 1);
     assert!(!hand.lock().unwrap().sent.is_empty());
+}
+
+#[test]
+fn a_panic_in_the_thread_is_told_silences_the_radio_and_tracing_goes_on() {
+    let mut device = Device::new();
+    device.hand.lock().unwrap().panics = true;
+    let tracer = Arc::new(device.tracer.take().unwrap());
+    tracer.start();
+    let driver = Driver::spawn(Arc::clone(&tracer)).unwrap();
+    let told = || tracer.wait_event(Duration::from_secs(60)).unwrap();
+    while told() != Event::Restarted(Task::Tracing) {}
+    assert!(tracer.status().unwrap().restarts > 0);
+    assert!(!device.hand.lock().unwrap().is_sending);
+
+    device.hand.lock().unwrap().panics = false;
+    let mut looks = 0;
+    while !device.hand.lock().unwrap().is_sending {
+        looks += 1;
+        assert!(looks < 60_000, "it does not go on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(driver);
+    assert!(!device.hand.lock().unwrap().is_sending);
 }
 
 #[test]
