@@ -92,9 +92,11 @@ fn run(tracer: &Tracer, ends: &AtomicBool) {
     let _ = catch_unwind(AssertUnwindSafe(|| tracer.silence()));
 }
 
-/// A thread that waits for a server is not waited for, so it asks each time whether there is still a tracer.
+/// A thread that waits for a server is not waited for, so it asks each time whether there is still a tracer; not after the end, when another thread
+/// may be the last that has it.
 fn correspond(tracer: &Weak<Tracer>, ends: &AtomicBool) {
-    while let Some(tracer) = tracer.upgrade().filter(|_| !ends.load(Ordering::Acquire)) {
+    while !ends.load(Ordering::Acquire) {
+        let Some(tracer) = tracer.upgrade() else { break };
         let wait = tracer.survive(Task::Correspondence, || {
             tracer.correspond().unwrap_or_else(|error| {
                 tracing::warn!(%error, "what was to be sent is tried again");
