@@ -1,5 +1,11 @@
 //! Kotlin on the JVM, through the real library.
-#![expect(clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "tests that skip and measure say so")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests that skip and measure say so, and their helpers"
+)]
 
 use std::ffi::OsString;
 use std::fs;
