@@ -14,12 +14,17 @@ final class Hearing: NSObject, @unchecked Sendable {
     /// the strength is not known.
     private static let unknownRssi = 127
 
+    /// In the background iOS hands over a device once in a scan. One that is as old as this is begun anew at the next packet of anybody, and hears all who are
+    /// near; no oftener, because each begins with a packet of each.
+    private static let longestScan: TimeInterval = 4 * 60
+
     var sink: RadioSink?
     private let queue: DispatchQueue
     private let readiness = Readiness()
     private var central: CBCentralManager!
     private var services: [CBUUID] = []
     private var isScanning = false
+    private var scansSince = Date.distantPast
     private var batch: [ScanResult] = []
     private var running: Exchange?
 
@@ -39,10 +44,21 @@ final class Hearing: NSObject, @unchecked Sendable {
         queue.sync {
             self.services = services.map(GattUuid.service)
             isScanning = true
-            // In the background iOS wants the services, and hands over one packet of a device, not each.
-            // https://developer.apple.com/documentation/corebluetooth/cbcentralmanager/scanforperipherals(withservices:options:)
-            central.scanForPeripherals(withServices: self.services, options: [CBCentralManagerScanOptionAllowDuplicatesKey: true])
+            scan()
         }
+    }
+
+    private func scan() {
+        scansSince = Date()
+        // In the background iOS wants the services, and hands over one packet of a device, not each.
+        // https://developer.apple.com/documentation/corebluetooth/cbcentralmanager/scanforperipherals(withservices:options:)
+        central.scanForPeripherals(withServices: services, options: [CBCentralManagerScanOptionAllowDuplicatesKey: true])
+    }
+
+    private func scanAnewWhereOld() {
+        guard abs(scansSince.timeIntervalSinceNow) > Hearing.longestScan, central.state == .poweredOn else { return }
+        central.stopScan()
+        scan()
     }
 
     func stop() {
@@ -129,7 +145,9 @@ extension Hearing: CBCentralManagerDelegate {
         advertisementData: [String: Any],
         rssi RSSI: NSNumber
     ) {
-        guard isScanning, RSSI.intValue != Hearing.unknownRssi, let rssi = Int8(exactly: RSSI.intValue) else { return }
+        guard isScanning else { return }
+        scanAnewWhereOld()
+        guard RSSI.intValue != Hearing.unknownRssi, let rssi = Int8(exactly: RSSI.intValue) else { return }
         // https://developer.apple.com/documentation/corebluetooth/cbadvertisementdataservicedatakey
         let data = advertisementData[CBAdvertisementDataServiceDataKey] as? [CBUUID: Data] ?? [:]
         if let frame = services.compactMap({ data[$0] }).first {

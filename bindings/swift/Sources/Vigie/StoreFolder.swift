@@ -6,6 +6,8 @@ import Foundation
 public enum StoreFolder {
     /// A configuration with store and downloads below Application Support and Caches; folders are made where they are missing.
     ///
+    /// On iOS the radio listens all the time: an app that ends a scan is suspended, and nothing would have it begin the next one.
+    ///
     /// The store's folder is excluded from iCloud and computer backups (and so from a new phone that is set up from one), and its files can be read from the
     /// first unlock on, because the tracer works while the phone is locked.
     ///
@@ -18,10 +20,18 @@ public enum StoreFolder {
         let support = try files.url(for: .applicationSupportDirectory, in: .userDomainMask, appropriateFor: nil, create: true)
         let caches = try files.url(for: .cachesDirectory, in: .userDomainMask, appropriateFor: nil, create: true)
         let folder = try prepare(support.appendingPathComponent(name, isDirectory: true))
+        #if os(iOS)
+        // "Performing Long-Term Actions in the Background": iOS wakes a suspended app for what a scan hears that was begun and not ended.
+        // https://developer.apple.com/library/archive/documentation/NetworkingInternetAudioVideo/Conceptual/CoreBluetooth_concepts/CoreBluetoothBackgroundProcessingForIOSApps/PerformingTasksWhileYourAppIsInTheBackground.html
+        let scanning = Scanning.continuous
+        #else
+        let scanning = Scanning.periodic
+        #endif
         return Config(
             storePath: folder.appendingPathComponent("store.db").path,
             downloadsPath: caches.appendingPathComponent(name, isDirectory: true).path,
-            serversJson: serversJson
+            serversJson: serversJson,
+            scanning: scanning
         )
     }
 
