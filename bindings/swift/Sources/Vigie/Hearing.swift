@@ -27,6 +27,8 @@ final class Hearing: NSObject, @unchecked Sendable {
     private var scansSince = Date.distantPast
     private var batch: [ScanResult] = []
     private var running: Exchange?
+    /// Connections of a process before.
+    private var leftovers: [CBPeripheral] = []
 
     init(queue: DispatchQueue, restoreIdentifier: String?) {
         self.queue = queue
@@ -118,6 +120,10 @@ extension Hearing: CBCentralManagerDelegate {
     // https://developer.apple.com/documentation/corebluetooth/cbcentralmanagerdelegate/centralmanagerdidupdatestate(_:)
     func centralManagerDidUpdateState(_ central: CBCentralManager) {
         readiness.set(central.state)
+        if central.state == .poweredOn {
+            leftovers.forEach { central.cancelPeripheralConnection($0) }
+            leftovers.removeAll()
+        }
         guard central.state != .unknown, let problem = Readiness.problem(central.state) else { return }
         running?.end(problem)
         if isScanning {
@@ -128,13 +134,10 @@ extension Hearing: CBCentralManagerDelegate {
 
     #if os(iOS)
     // https://developer.apple.com/documentation/corebluetooth/cbcentralmanagerdelegate/centralmanager(_:willrestorestate:): scanning went on while the app
-    // did not run; the tracer begins it anew when it is started. Connections of the process before are nobody's.
+    // did not run; the tracer begins it anew when it is started. Connections of the process before are nobody's, and are ended when the adapter is known to
+    // be on: this comes first.
     func centralManager(_ central: CBCentralManager, willRestoreState dict: [String: Any]) {
-        let peripherals = dict[CBCentralManagerRestoredStatePeripheralsKey] as? [CBPeripheral] ?? []
-        queue.async { [weak self] in
-            guard let central = self?.central, central.state == .poweredOn else { return }
-            peripherals.forEach { central.cancelPeripheralConnection($0) }
-        }
+        leftovers = dict[CBCentralManagerRestoredStatePeripheralsKey] as? [CBPeripheral] ?? []
     }
     #endif
 

@@ -25,14 +25,31 @@ final class Serving: NSObject, @unchecked Sendable {
     private var isWanted = false
     /// What a call waits for.
     private var pending: Pending?
-    private var centrals: [UUID: Int] = [:]
+    private var centrals: [UUID: Dealings] = [:]
     private var stale: Set<UUID> = []
     private var changedAt = Date.distantPast
 
-    /// One step that CoreBluetooth answers later.
+    /// What a central has done during this identifier.
+    private struct Dealings {
+        var hasRead = false
+        var writes = 0
+    }
+
+    /// What CoreBluetooth answers later.
+    private enum Step: Equatable {
+        case publish(CBUUID)
+        case advertise
+    }
+
+    /// One such step that is waited for.
     private final class Pending: @unchecked Sendable {
+        let step: Step
         let answered = DispatchSemaphore(value: 0)
         var error: Error?
+
+        init(_ step: Step) {
+            self.step = step
+        }
     }
 
     init(queue: DispatchQueue, restoreIdentifier: String?) {
@@ -52,7 +69,7 @@ final class Serving: NSObject, @unchecked Sendable {
         let service = GattUuid.service(short)
         queue.sync { change() }
         if queue.sync(execute: { published != service }) {
-            try step { manager in
+            try wait(for: .publish(service)) { manager in
                 // https://developer.apple.com/documentation/corebluetooth/cbperipheralmanager/removeallservices()
                 manager.removeAllServices()
                 self.published = nil
@@ -61,7 +78,7 @@ final class Serving: NSObject, @unchecked Sendable {
             }
             queue.sync { published = service }
         }
-        try step { manager in
+        try wait(for: .advertise) { manager in
             self.isWanted = true
             // iOS takes name and services alone. https://developer.apple.com/documentation/corebluetooth/cbperipheralmanager/startadvertising(_:)
             manager.startAdvertising([CBAdvertisementDataServiceUUIDsKey: [service]])
@@ -86,14 +103,14 @@ final class Serving: NSObject, @unchecked Sendable {
 
     private func change() {
         stop()
-        stale = Set(centrals.keys)
+        stale = Set(centrals.filter { $0.value.hasRead }.keys)
         changedAt = Date()
         centrals.removeAll()
     }
 
     /// Does something that is answered by a call of the delegate, and waits for that.
-    private func step(_ work: @escaping (CBPeripheralManager) -> Void) throws {
-        let mine = Pending()
+    private func wait(for step: Step, _ work: (CBPeripheralManager) -> Void) throws {
+        let mine = Pending(step)
         queue.sync {
             pending = mine
             work(manager)
@@ -107,18 +124,18 @@ final class Serving: NSObject, @unchecked Sendable {
         if !isAnswered { throw RadioError.Problem(problem: .failed(code: 0)) }
     }
 
-    private func answer(_ error: Error?) {
-        pending?.error = error
-        pending?.answered.signal()
-        pending = nil
+    /// The answer to another step comes too late: nobody waits for it any more.
+    private func answer(_ step: Step, _ error: Error?) {
+        guard let pending, pending.step == step else { return }
+        pending.error = error
+        pending.answered.signal()
+        self.pending = nil
     }
 
     private func mayBeServed(_ central: CBCentral) -> Bool {
         if Date().timeIntervalSince(changedAt) > Serving.staleFor { stale.removeAll() }
         let identifier = central.identifier
-        if stale.contains(identifier) || (centrals[identifier] == nil && centrals.count >= Serving.maxCentrals) { return false }
-        centrals[identifier, default: 0] += 0
-        return true
+        return isWanted && !stale.contains(identifier) && (centrals[identifier] != nil || centrals.count < Serving.maxCentrals)
     }
 
     /// The parts of one write together; nil where they leave a hole, or are too many.
@@ -132,12 +149,13 @@ final class Serving: NSObject, @unchecked Sendable {
     }
 
     private func take(_ requests: [CBATTRequest], from central: CBCentral) -> CBATTError.Code {
-        guard isWanted, mayBeServed(central), centrals[central.identifier, default: 0] < Serving.maxWrites else { return .writeNotPermitted }
-        centrals[central.identifier, default: 0] += 1
+        guard let sink, mayBeServed(central), centrals[central.identifier]?.writes ?? 0 < Serving.maxWrites else { return .writeNotPermitted }
+        centrals[central.identifier, default: Dealings()].writes += 1
         guard requests.allSatisfy({ $0.characteristic.uuid == GattUuid.writeBack }) else { return .writeNotPermitted }
         guard let value = Serving.whole(requests) else { return .invalidAttributeValueLength }
         do {
-            try sink?.wrote(value: value, atMs: nowMs())
+            // Kept also where our own identifier is too old to be read: it is the peer's that comes.
+            try sink.wrote(value: value, atMs: nowMs())
             return .success
         } catch {
             return .requestNotSupported
@@ -168,21 +186,24 @@ extension Serving: CBPeripheralManagerDelegate {
 
     // https://developer.apple.com/documentation/corebluetooth/cbperipheralmanagerdelegate/peripheralmanager(_:didadd:error:)
     func peripheralManager(_ peripheral: CBPeripheralManager, didAdd service: CBService, error: Error?) {
-        answer(error)
+        answer(.publish(service.uuid), error)
     }
 
     // https://developer.apple.com/documentation/corebluetooth/cbperipheralmanagerdelegate/peripheralmanagerdidstartadvertising(_:error:)
     func peripheralManagerDidStartAdvertising(_ peripheral: CBPeripheralManager, error: Error?) {
-        answer(error)
+        answer(.advertise, error)
     }
 
     // https://developer.apple.com/documentation/corebluetooth/cbperipheralmanagerdelegate/peripheralmanager(_:didreceiveread:)
     func peripheralManager(_ peripheral: CBPeripheralManager, didReceiveRead request: CBATTRequest) {
-        let payload = sink?.payload() ?? Data()
-        guard request.characteristic.uuid == GattUuid.payload, isWanted, !payload.isEmpty, mayBeServed(request.central) else {
+        guard request.characteristic.uuid == GattUuid.payload, mayBeServed(request.central) else {
             return peripheral.respond(to: request, withResult: .readNotPermitted)
         }
+        // Empty where the app was suspended for so long that the identifier is too old: asking for it has woken the library, which sends the next one. Who was
+        // told nothing may ask again then. https://developer.apple.com/documentation/corebluetooth/cbatterror/code
+        guard let payload = sink?.payload(), !payload.isEmpty else { return peripheral.respond(to: request, withResult: .unlikelyError) }
         guard request.offset <= payload.count else { return peripheral.respond(to: request, withResult: .invalidOffset) }
+        centrals[request.central.identifier, default: Dealings()].hasRead = true
         request.value = payload.dropFirst(request.offset).withUnsafeBytes { Data($0) }
         // https://developer.apple.com/documentation/corebluetooth/cbperipheralmanager/respond(to:withresult:)
         peripheral.respond(to: request, withResult: .success)
