@@ -22,7 +22,7 @@ public enum BackgroundTasks {
 
     /// Has the system call. To be called once, before the app has finished launching, and `schedule` afterwards.
     ///
-    /// - Parameter tracer: gives the tracer of the app, opened where it is not; none where the user has not agreed.
+    /// - Parameter tracer: gives the tracer of the app, opened where it is not, and started where tracing is wanted; none where the user has not agreed.
     public static func register(tracer: @escaping @Sendable () async -> Tracer?) {
         for identifier in [refreshIdentifier, processingIdentifier] {
             // https://developer.apple.com/documentation/backgroundtasks/bgtaskscheduler/register(fortaskwithidentifier:using:launchhandler:): false where
@@ -52,18 +52,41 @@ public enum BackgroundTasks {
 
     private static func run(_ task: BGTask, tracer: @escaping @Sendable () async -> Tracer?) {
         schedule()
+        let completion = Completion(task)
         let work = _Concurrency.Task<Bool, Never> {
             guard let tracer = await tracer() else { return true }
             tracer.wake()
-            // What was missed is asked again by then: no failure of this run.
-            return (try? await tracer.sync()).map { !$0.wasCancelled } ?? false
+            // Nobody waits: servers are asked at this device's own moments. What was missed is asked again by then: no failure of this run.
+            return (try? await tracer.sync(isAwaited: false)).map { !$0.wasCancelled } ?? false
         }
-        // https://developer.apple.com/documentation/backgroundtasks/bgtask/expirationhandler: the time is over; `sync` ends at its next step.
-        task.expirationHandler = { work.cancel() }
+        // https://developer.apple.com/documentation/backgroundtasks/bgtask/expirationhandler: the time is over, and iOS ends an app that does not say at once
+        // that it is done. A request that is under way does not end so fast; what it has brought is kept, and it goes on from there the next time.
+        task.expirationHandler = {
+            work.cancel()
+            completion.call(success: false)
+        }
         _Concurrency.Task {
-            // https://developer.apple.com/documentation/backgroundtasks/bgtask/settaskcompleted(success:)
-            task.setTaskCompleted(success: await work.value)
+            completion.call(success: await work.value)
         }
+    }
+}
+
+/// Tells the system once that a run is over.
+private final class Completion: @unchecked Sendable {
+    private let lock = NSLock()
+    private var task: BGTask?
+
+    init(_ task: BGTask) {
+        self.task = task
+    }
+
+    /// https://developer.apple.com/documentation/backgroundtasks/bgtask/settaskcompleted(success:)
+    func call(success: Bool) {
+        lock.lock()
+        let task = self.task
+        self.task = nil
+        lock.unlock()
+        task?.setTaskCompleted(success: success)
     }
 }
 #endif
