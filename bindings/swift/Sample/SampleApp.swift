@@ -11,8 +11,9 @@ struct SampleApp: App {
     @Environment(\.scenePhase) private var phase
 
     init() {
-        // Before the app has finished launching: the system may have woken it up for this.
+        // Before the app has finished launching: the system may have woken it up for this, or for Bluetooth.
         BackgroundTasks.register { await Model.shared.tracerIfAgreed() }
+        Model.shared.resume()
     }
 
     var body: some Scene {
@@ -34,39 +35,59 @@ final class Model: ObservableObject {
     @Published private(set) var message = ""
     private var opening: Task<Tracer, Error>?
     private var listener: Task<Void, Never>?
+    /// Made when it is first needed, because iOS asks for the permission at that moment.
+    private lazy var radio = CoreBluetoothRadio()
+    /// In the user defaults: whether the user has agreed to be traced, and whether tracing is wanted now. A tracer that was opened is stopped.
     private let agreed = "agreed"
+    private let wanted = "wanted"
 
-    /// The tracer, opened at the first call; none where the user has not agreed, because Bluetooth asks for its permission then.
+    /// The tracer, opened at the first call, and started where tracing is wanted; none where the user has not agreed.
     func tracerIfAgreed() async -> Tracer? {
-        guard UserDefaults.standard.bool(forKey: agreed) else { return nil }
-        return try? await tracer()
+        guard isOn(agreed), let tracer = try? await self.tracer() else { return nil }
+        try? await goOn(tracer)
+        return tracer
+    }
+
+    /// At each launch, also one for Bluetooth or a background task, and whenever the app is looked at: goes on where tracing is wanted. The radio is made at
+    /// once, so that iOS hands over what it kept for it.
+    func resume() {
+        guard isOn(agreed) else { return }
+        _ = radio
+        act { try await self.goOn($0) }
     }
 
     func start() {
         UserDefaults.standard.set(true, forKey: agreed)
+        UserDefaults.standard.set(true, forKey: wanted)
         act { try await $0.start() }
     }
 
     func stop() {
-        act { try await $0.stop() }
+        UserDefaults.standard.set(false, forKey: wanted)
+        if isOn(agreed) { act { try await $0.stop() } }
     }
 
     func sync() {
-        act { _ = try await $0.sync() }
+        if isOn(agreed) { act { _ = try await $0.sync() } }
     }
 
-    func refresh() {
-        if UserDefaults.standard.bool(forKey: agreed) { act { _ in } }
+    private func goOn(_ tracer: Tracer) async throws {
+        if isOn(wanted) { try await tracer.start() }
+    }
+
+    private func isOn(_ key: String) -> Bool {
+        UserDefaults.standard.bool(forKey: key)
     }
 
     private func tracer() async throws -> Tracer {
         if let opening { return try await opening.value }
+        let radio = self.radio
         let work = Task {
             // The health authority's servers; without this file the app traces, and asks nobody.
             let servers = Bundle.main.url(forResource: "client", withExtension: "json").flatMap { try? String(contentsOf: $0, encoding: .utf8) }
             return try await Tracer.open(
                 config: StoreFolder.config(serversJson: servers),
-                radio: CoreBluetoothRadio(),
+                radio: radio,
                 transport: UrlSessionTransport(),
                 vault: KeychainVault()
             )
@@ -88,7 +109,7 @@ final class Model: ObservableObject {
         listener = Task { [weak self] in
             for await event in events {
                 if case .alertRaised = event { self?.message = "You were near somebody who was infected." }
-                self?.refresh()
+                self?.act { _ in }
             }
         }
     }
@@ -141,7 +162,7 @@ struct Screen: View {
                 Text("While both are locked, two iPhones do not hear each other. Open the app now and then.").font(.footnote)
             }
         }
-        .onAppear(perform: model.refresh)
+        .onAppear(perform: model.resume)
     }
 
     private func row(_ title: String, _ value: String) -> some View {
