@@ -111,6 +111,6 @@ fn the_package_passes_the_scenario_and_gives_each_error_its_name() {
     let mut scenario = programs.command("Scenario").unwrap();
     control.equip(&mut scenario).unwrap();
     output(&mut scenario).unwrap();
-    let text = output(&mut programs.command("Errors").unwrap()).unwrap();
+    let text = output(programs.command("Errors").unwrap().env("VIGIE_ROOT", root())).unwrap();
     assert!(text.contains("errors ok"), "{text}");
 }

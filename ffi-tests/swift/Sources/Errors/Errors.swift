@@ -1,4 +1,5 @@
-// What only Swift can get wrong: each error arrives as its own, a cancelled task ends its call, a sequence of events ends, nothing is left.
+// What only Swift can get wrong: each error arrives as its own, a cancelled task ends its call, a sequence of events ends, nothing is left; and what others have
+// published, and what earlier versions have written (Data.swift). `cargo test -p ffi-tests --test swift` runs it with VIGIE_ROOT, the folder of the project.
 
 import Foundation
 import Vigie
@@ -53,14 +54,17 @@ struct Errors {
         }
     }
 
-    private static func config(_ folder: URL, _ name: String, serversJson: String? = nil) throws -> Config {
+    static func config(_ folder: URL, _ name: String, serversJson: String? = nil) throws -> Config {
         let own = try StoreFolder.prepare(folder.appendingPathComponent(name))
         return Config(storePath: own.appendingPathComponent("store.db").path, downloadsPath: own.path, serversJson: serversJson)
     }
 
     private static func run(_ folder: URL) async throws {
         try await errors(folder)
+        try await storage(folder)
         try await endings(folder)
+        try publishedVectorsHold()
+        try await storeOfTheFirstVersionOpens(folder)
         let key = Data(repeating: 7, count: 16)
         try check(try rollingProximityIdentifier(key: key, interval: 2_650_847).count == 16, "an identifier of 16 bytes")
         try await expect(.InputInvalid(input: .bytes), "a short key") { _ = try rollingProximityIdentifier(key: key.dropLast(), interval: 0) }
@@ -93,6 +97,16 @@ struct Errors {
             throw Failure(text: "a store was opened with a vault that is locked")
         } catch VigieError.RetryAfter {
         }
+    }
+
+    private static func storage(_ folder: URL) async throws {
+        try await Tracer.open(config: config(folder, "newer")).shutDown()
+        // SQLite's user version, in its file format at byte 60.
+        let store = try FileHandle(forUpdating: folder.appendingPathComponent("newer").appendingPathComponent("store.db"))
+        try store.seek(toOffset: 60)
+        try store.write(contentsOf: Data([0, 0, 3, 232]))
+        try store.close()
+        try await expect(.Storage(problem: .newer), "a store of a newer version") { _ = try await Tracer.open(config: config(folder, "newer")) }
     }
 
     private static func endings(_ folder: URL) async throws {
