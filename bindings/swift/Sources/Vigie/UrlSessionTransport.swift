@@ -3,9 +3,10 @@
 // No cookies, no cache, no name of the app, no language: an observer learns nothing of a device. A redirect is followed only to `https`, and only where
 // nothing is sent along. Checked against https://developer.apple.com/documentation/foundation/urlsession and the pages named beside each call.
 //
-// Downloads in the background: with a `backgroundIdentifier`, what goes to a file is fetched by a background session, so that iOS goes on with it while the
-// app is suspended. `exchange` still waits for 60 s at most; what it did not wait for is thrown away, and the library goes on from what it has. Without it
-// the seconds of a BGAppRefreshTask have to be enough, and they mostly are: a key list of a day is a few 100 KiB.
+// In the background, on iOS: a request that is under way when the app is left holds off the suspension for as long as iOS grants. An answer that goes to a file
+// is written as it comes, so that each second counts. What is missing of a file when an attempt fails is left with a background session, which goes on for a day
+// at most, also while the app is suspended or was ended by the system. The next attempt takes what that has brought, or else ends it and goes on by itself. No
+// attempt begins there: iOS puts off what an app begins in the background until Wi-Fi and a charger suit it.
 
 import Foundation
 #if canImport(FoundationNetworking)
@@ -14,7 +15,8 @@ import FoundationNetworking
 
 /// Carries the library's requests. One instance for one tracer.
 public final class UrlSessionTransport: Transport, @unchecked Sendable {
-    fileprivate static let longest: TimeInterval = 60
+    /// An attempt. The library gives 60 s in all.
+    private static let longest: TimeInterval = 57
     private let queue: OperationQueue = {
         let queue = OperationQueue()
         queue.maxConcurrentOperationCount = 1
@@ -23,21 +25,20 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
     }()
     private let lock = NSLock()
     private var current: Attempt?
-    private let background: BackgroundSession?
+    private let remainder: Remainder?
 
-    /// - Parameter backgroundIdentifier: names the background session, one for one app; none where downloads should not go on in the background. The app
-    ///   hands on `application(_:handleEventsForBackgroundURLSession:completionHandler:)` by calling its completion handler.
-    public init(backgroundIdentifier: String? = nil) {
+    /// - Parameter backgroundIdentifier: names the background session on iOS, one for one app; none where nothing is to be fetched while the app is suspended.
+    public init(backgroundIdentifier: String? = "vigie.downloads") {
         #if os(iOS)
         let queue = self.queue
-        background = backgroundIdentifier.map { BackgroundSession(identifier: $0, queue: queue) }
+        remainder = backgroundIdentifier.map { Remainder(identifier: $0, queue: queue) }
         #else
-        background = nil
+        remainder = nil
         #endif
     }
 
     deinit {
-        background?.end()
+        remainder?.end()
     }
 
     public func exchange(request: HttpRequest) throws -> HttpResponse {
@@ -53,15 +54,38 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
             current = nil
             lock.unlock()
         }
-        if let background, request.file != nil, request.body == nil {
-            return try background.run(attempt, message(request, url)).answer(within: UrlSessionTransport.longest)
+        #if os(iOS)
+        let hasEnded = DispatchSemaphore(value: 0)
+        defer { hasEnded.signal() }
+        // https://developer.apple.com/documentation/foundation/processinfo/performexpiringactivity(withreason:using:): the app is not suspended while the block
+        // runs; it is called once more, or at first, with true when there is no more time.
+        ProcessInfo.processInfo.performExpiringActivity(withReason: "vigie.transport") { isExpired in
+            if isExpired { attempt.timeIsOver() } else { hasEnded.wait() }
         }
+        #endif
+        let message = self.message(request, url)
+        guard let remainder, request.file != nil, request.body == nil else { return try fetch(attempt, message) }
+        if let found = remainder.take(message) {
+            attempt.take(found)
+            return try attempt.answer(within: 0)
+        }
+        do {
+            return try fetch(attempt, message)
+        } catch TransportError.Problem(let problem) {
+            // The others would end in the same way.
+            if [.offline, .failed, .timedOut].contains(problem) { remainder.leave(attempt.rest(of: message), limit: request.limit) }
+            throw TransportError.Problem(problem: problem)
+        }
+    }
+
+    private func fetch(_ attempt: Attempt, _ message: URLRequest) throws -> HttpResponse {
         // A session for each attempt: no connection outlives an identifier, and a session that is ended lets go of its delegate.
         // https://developer.apple.com/documentation/foundation/urlsession/init(configuration:delegate:delegatequeue:)
-        let session = URLSession(configuration: quiet(.ephemeral), delegate: attempt, delegateQueue: queue)
+        let configuration = quiet(.ephemeral, longest: UrlSessionTransport.longest)
+        let session = URLSession(configuration: configuration, delegate: attempt, delegateQueue: queue)
         // https://developer.apple.com/documentation/foundation/urlsession/invalidateandcancel()
         defer { session.invalidateAndCancel() }
-        attempt.begin(session.dataTask(with: message(request, url)))
+        attempt.begin(session.dataTask(with: message))
         return try attempt.answer(within: UrlSessionTransport.longest)
     }
 
@@ -83,10 +107,10 @@ public final class UrlSessionTransport: Transport, @unchecked Sendable {
 }
 
 /// A configuration that says nothing of the user and keeps nothing.
-private func quiet(_ configuration: URLSessionConfiguration) -> URLSessionConfiguration {
+func quiet(_ configuration: URLSessionConfiguration, longest: TimeInterval) -> URLSessionConfiguration {
     configuration.timeoutIntervalForRequest = 20
-    // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/timeoutintervalforresource: the whole attempt.
-    configuration.timeoutIntervalForResource = UrlSessionTransport.longest
+    // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/timeoutintervalforresource: the whole task.
+    configuration.timeoutIntervalForResource = longest
     configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
     configuration.urlCache = nil
     configuration.httpCookieStorage = nil
@@ -96,67 +120,6 @@ private func quiet(_ configuration: URLSessionConfiguration) -> URLSessionConfig
     // https://developer.apple.com/documentation/foundation/urlsessionconfiguration/httpadditionalheaders
     configuration.httpAdditionalHeaders = ["User-Agent": "vigie", "Accept-Language": "*"]
     return configuration
-}
-
-/// The background session: one for its identifier, as long as the transport lives, because two of the same name are undefined. It follows
-/// redirects without asking anybody; App Transport Security refuses those that lead elsewhere than to `https`.
-/// https://developer.apple.com/documentation/foundation/urlsessionconfiguration/background(withidentifier:)
-private final class BackgroundSession: NSObject, URLSessionDownloadDelegate, @unchecked Sendable {
-    private let lock = NSLock()
-    private var attempt: Attempt?
-    private var session: URLSession?
-
-    #if os(iOS)
-    init(identifier: String, queue: OperationQueue) {
-        super.init()
-        let configuration = quiet(.background(withIdentifier: identifier))
-        // The app is woken up for its background tasks, not for a file. https://developer.apple.com/documentation/foundation/urlsessionconfiguration/sessionsendslaunchevents
-        configuration.sessionSendsLaunchEvents = false
-        let session = URLSession(configuration: configuration, delegate: self, delegateQueue: queue)
-        // Nobody waits for what a process before has begun.
-        session.getAllTasks { tasks in tasks.forEach { $0.cancel() } }
-        self.session = session
-    }
-    #endif
-
-    /// Begins an attempt; what comes of others that were given up is nobody's.
-    func run(_ attempt: Attempt, _ message: URLRequest) throws -> Attempt {
-        guard let session else { throw TransportError.Problem(problem: .failed) }
-        lock.lock()
-        self.attempt = attempt
-        lock.unlock()
-        attempt.begin(session.downloadTask(with: message))
-        return attempt
-    }
-
-    /// Lets go of the session, and it of this.
-    func end() {
-        session?.invalidateAndCancel()
-    }
-
-    private func attempt(of task: URLSessionTask) -> Attempt? {
-        lock.lock()
-        defer { lock.unlock() }
-        return attempt.flatMap { $0.owns(task) ? $0 : nil }
-    }
-
-    func urlSession(
-        _ session: URLSession,
-        downloadTask: URLSessionDownloadTask,
-        didWriteData bytesWritten: Int64,
-        totalBytesWritten: Int64,
-        totalBytesExpectedToWrite: Int64
-    ) {
-        attempt(of: downloadTask)?.hasLoaded(totalBytesWritten)
-    }
-
-    func urlSession(_ session: URLSession, downloadTask: URLSessionDownloadTask, didFinishDownloadingTo location: URL) {
-        attempt(of: downloadTask)?.take(location, of: downloadTask)
-    }
-
-    func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: Error?) {
-        attempt(of: task)?.urlSession(session, task: task, didCompleteWithError: error)
-    }
 }
 
 /// One request and its answer. The delegate's calls come one after the other, on the session's queue.
@@ -175,6 +138,7 @@ private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendab
     private var response: HTTPURLResponse?
     private var body = Data()
     private var file: FileHandle?
+    private var hasOpened = false
     /// Bytes that the answer may still have.
     private var room: UInt64 = 0
 
@@ -194,8 +158,13 @@ private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendab
         finish(.failure(.Problem(problem: .failed)))
     }
 
+    /// Not the server's fault: the library goes on where it was.
+    func timeIsOver() {
+        finish(.failure(.Problem(problem: .timedOut)))
+    }
+
     func answer(within longest: TimeInterval) throws -> HttpResponse {
-        if ended.wait(timeout: .now() + longest) == .timedOut { finish(.failure(.Problem(problem: .timedOut))) }
+        if ended.wait(timeout: .now() + longest) == .timedOut { timeIsOver() }
         lock.lock()
         defer { lock.unlock() }
         try? file?.close()
@@ -273,28 +242,14 @@ private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendab
         body.append(data.prefix(max(0, space)))
     }
 
-    func owns(_ other: URLSessionTask) -> Bool {
-        lock.lock()
-        defer { lock.unlock() }
-        return task === other
-    }
-
-    // https://developer.apple.com/documentation/foundation/urlsessiondownloaddelegate/urlsession(_:downloadtask:didwritedata:totalbyteswritten:totalbytesexpectedtowrite:)
-    func hasLoaded(_ bytes: Int64) {
-        if UInt64(max(0, bytes)) > request.limit { finish(.failure(.Problem(problem: .tooLarge))) }
-    }
-
-    // https://developer.apple.com/documentation/foundation/urlsessiondownloaddelegate/urlsession(_:downloadtask:didfinishdownloadingto:): the file is gone
-    // when this returns.
-    func take(_ location: URL, of downloadTask: URLSessionDownloadTask) {
-        response = downloadTask.response as? HTTPURLResponse
+    /// The answer is what the system has brought.
+    func take(_ found: Remainder.Found) {
+        defer { try? FileManager.default.removeItem(at: found.file) }
+        response = found.response
+        guard goesToFile, let path = request.file else { return finish(.failure(.Problem(problem: .failed))) }
         do {
-            let source = try FileHandle(forReadingFrom: location)
+            let source = try FileHandle(forReadingFrom: found.file)
             defer { try? source.close() }
-            guard goesToFile, let path = request.file else {
-                body = try source.read(upToCount: Int(Attempt.maxCrossing)) ?? Data()
-                return
-            }
             room = try openFile(path, goesOn: status == 206)
             while let part = try source.read(upToCount: Int(Attempt.maxCrossing)), !part.isEmpty {
                 guard UInt64(part.count) <= room else { return finish(.failure(.Problem(problem: .tooLarge))) }
@@ -302,13 +257,32 @@ private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendab
                 write(part)
             }
         } catch {
-            finish(.failure(.Problem(problem: .disk)))
+            return finish(.failure(.Problem(problem: .disk)))
         }
+        complete()
+    }
+
+    /// What is missing of the file after an attempt that failed.
+    func rest(of message: URLRequest) -> URLRequest {
+        lock.lock()
+        let hasOpened = self.hasOpened
+        lock.unlock()
+        // Where no answer has begun, the file is as it was asked for.
+        guard hasOpened, let path = request.file,
+            let length = (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? NSNumber, length.uint64Value > 0
+        else { return message }
+        var rest = message
+        rest.setValue("bytes=\(length.uint64Value)-", forHTTPHeaderField: "Range")
+        return rest
     }
 
     // https://developer.apple.com/documentation/foundation/urlsessiontaskdelegate/urlsession(_:task:didcompletewitherror:)
     func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: Error?) {
         if let error { return finish(.failure(.Problem(problem: Attempt.problem(error)))) }
+        complete()
+    }
+
+    private func complete() {
         guard let response, (100..<600).contains(response.statusCode) else { return finish(.failure(.Problem(problem: .failed))) }
         do {
             try file?.synchronize()
@@ -334,6 +308,7 @@ private final class Attempt: NSObject, URLSessionDataDelegate, @unchecked Sendab
         let length = try handle.seekToEnd()
         lock.lock()
         file = handle
+        hasOpened = true
         lock.unlock()
         return request.limit >= length ? request.limit - length : 0
     }
