@@ -8,6 +8,8 @@
 //! Nothing the app holds refers back to a tracer: a [`RadioSink`] that outlives it takes what it is given and forgets it.
 
 mod peers;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

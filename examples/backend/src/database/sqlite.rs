@@ -17,6 +17,9 @@ const PREPARED: usize = 128;
 /// Pages that are kept in memory, in KiB, as SQLite counts it: what a crowd of 25,000 touches again and again - their random ids - is read once.
 const CACHE_KIB: i64 = -16 * 1_024;
 
+/// Pages of the journal of writes before they are brought into the database: 16 MiB. A crowd writes the pages with its random ids again and again.
+const CHECKPOINT_PAGES: i64 = 4_096;
+
 /// A database in a file, or in memory for simulations and tests.
 pub struct Sqlite(Connection);
 
@@ -32,6 +35,7 @@ impl Sqlite {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         Self::prepare(connection)
     }
 
@@ -62,9 +66,18 @@ fn for_owner_alone(path: &Path) {
     let _ = options.write(true).create_new(true).open(path);
 }
 
-/// Without row numbers, which would keep the order in which people reported.
+/// Row numbers would keep the order in which people reported, so there are none. Where the key itself is a number it is the row number: adding rows at
+/// the end is cheap then, as a crowd of sign-ups does.
 fn dialect(schema: &str) -> String {
-    schema.replace("BYTEA", "BLOB").replace("\n);", "\n) WITHOUT ROWID;")
+    let end = "\n);\n";
+    let table = |text: &str| {
+        if text.contains("BIGINT PRIMARY KEY") {
+            text.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
+        } else {
+            text.replace(end, "\n) WITHOUT ROWID;\n")
+        }
+    };
+    schema.split_inclusive(end).map(table).collect::<String>().replace("BYTEA", "BLOB")
 }
 
 impl Database for Sqlite {
