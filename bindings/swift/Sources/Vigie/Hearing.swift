@@ -251,6 +251,8 @@ final class Exchange: NSObject, CBPeripheralDelegate, @unchecked Sendable {
         guard !hasEnded, payload == nil, characteristic.uuid == GattUuid.payload else { return }
         guard error == nil, let value = characteristic.value else { return end(error.map(radioProblem) ?? .failed(code: 0)) }
         payload = value
+        // This phone sends nothing now: the other one is heard, and not told of it.
+        if writeBack.isEmpty { return end(.failed(code: 0)) }
         let others = characteristic.service?.characteristics ?? []
         guard let writable = others.first(where: { $0.uuid == GattUuid.writeBack }) else { return end(.unsupported) }
         // https://developer.apple.com/documentation/corebluetooth/cbperipheral/writevalue(_:for:type:): 22 bytes; iOS makes a long write of it where the
