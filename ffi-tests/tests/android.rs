@@ -1,4 +1,4 @@
-//! Kotlin for Android: compiled against stubs of its API, and its radio run against fakes of it, through the real library.
+//! Kotlin for Android: compiled against stubs of its API, and run against fakes of it, through the real library.
 #![expect(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
@@ -41,9 +41,9 @@ fn every_kotlin_file_of_the_package_is_compiled() {
 }
 
 #[test]
-fn the_radio_does_its_duties_on_a_fake_android() {
+fn the_radio_the_service_and_the_vault_do_their_duties_on_a_fake_android() {
     let Some((toolchain, android)) = android() else { return };
-    let written = android.run(&toolchain, &["Fakes.kt", "AndroidRadio.kt"], "vigie.android.tests.AndroidRadioKt").unwrap();
+    let written = android.run(&toolchain, &["Fakes.kt", "AndroidRadio.kt", "AndroidService.kt", "AndroidVault.kt"], "vigie.android.tests.AndroidRadioKt").unwrap();
     print!("{written}");
     assert!(written.contains(" passed, 0 failed\n"), "{written}");
 }
