@@ -8,23 +8,32 @@
 //! Nothing the app holds refers back to a tracer: a [`RadioSink`] that outlives it takes what it is given and forgets it.
 
 mod peers;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use vigie::beacon::gatt::{WriteBack, decode_payload, encode_payload};
 use vigie::beacon::{Frame, Rssi, ServiceUuid};
+use vigie::keys::schedule::MAX_ROTATION;
 use vigie::radio::{Advertiser, MeasuredBy, Scanner, Sighting};
-use vigie::time::Timestamp;
+use vigie::time::{Clock, Timestamp};
+use vigie::tracer::Tracer;
 
+use crate::clock::AppClock;
 use crate::error::{Input, VigieError};
 use crate::live::Live;
 use peers::{Peer, Peers};
 
 /// Sightings that wait to be fetched, at most: what 1,000 devices send in half a minute. What comes later is lost.
 const MAX_WAITING: usize = 100_000;
+
+/// The driver is told to look this often at most because something is heard.
+const STIR_PERIOD: Duration = Duration::from_secs(60);
 
 /// Peers that wait to be connected to, at most; others are taken when they are heard again.
 const MAX_QUEUED: usize = 64;
@@ -102,7 +111,8 @@ pub trait Radio: Send + Sync {
     /// Stops sending.
     fn stop_advertising(&self);
 
-    /// Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+    /// Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+    /// nothing to write back (no bytes), it is only read.
     fn exchange(&self, peer: String, service: u16, write_back: Vec<u8>) -> Result<Vec<u8>, RadioError>;
 }
 
@@ -117,7 +127,10 @@ pub struct RadioSink {
 impl RadioSink {
     /// Packets were heard. Several at once cost less than one by one.
     pub fn heard(&self, results: Vec<ScanResult>) {
-        self.air.lock().hear(results);
+        let now = self.air.clock.monotonic();
+        self.air.lock().hear(results, now);
+        // The system may have let the app sleep for hours until this was heard; the driver's own waiting does not count them.
+        self.air.stir(now);
     }
 
     /// A peer has written to this device's GATT characteristic; parts of a long write are put together before. Give the peer an error where this throws.
@@ -131,9 +144,10 @@ impl RadioSink {
         Ok(())
     }
 
-    /// What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+    /// What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+    /// then answer with an error, and the peer asks again. Asked for at each read, because it changes.
     pub fn payload(&self) -> Vec<u8> {
-        self.air.lock().own.map_or_else(Vec::new, |(_, frame)| encode_payload(frame).to_vec())
+        self.air.own_frame().map_or_else(Vec::new, |frame| encode_payload(frame).to_vec())
     }
 
     /// Listening has ended by itself. It is begun again soon.
@@ -148,30 +162,52 @@ impl RadioSink {
 }
 
 /// What lies between the threads of a radio and those of a tracer.
-struct Air(Mutex<State>);
+struct Air {
+    state: Mutex<State>,
+    clock: Arc<AppClock>,
+    /// Whose driver looks at once what is due; none before it is open.
+    tracer: Arc<OnceLock<Weak<Tracer>>>,
+}
+
+/// What is sent.
+struct Own {
+    frame: Frame,
+    /// On the clock that counts sleep.
+    since: Duration,
+}
 
 struct State {
     heard: Vec<Sighting>,
     scanning_failure: Option<RadioProblem>,
     advertising_failure: Option<RadioProblem>,
-    /// What is sent, and under which service.
-    own: Option<(u16, Frame)>,
+    own: Option<Own>,
+    /// Under which one peers are read.
+    service: u16,
+    /// When the driver was last told to look, on the clock that counts sleep.
+    stirred: Duration,
     peers: Peers,
     /// Peers whose turn comes; `None` at the end.
     queue: Option<SyncSender<Peer>>,
 }
 
 /// The two halves of an app's radio, for a tracer.
-pub(crate) fn halves(radio: Arc<dyn Radio>) -> Result<vigie::radio::Radio, std::io::Error> {
+pub(crate) fn halves(
+    radio: Arc<dyn Radio>,
+    clock: Arc<AppClock>,
+    tracer: Arc<OnceLock<Weak<Tracer>>>,
+) -> Result<vigie::radio::Radio, std::io::Error> {
     let (queue, peers) = sync_channel(MAX_QUEUED);
-    let air = Arc::new(Air(Mutex::new(State {
+    let state = Mutex::new(State {
         heard: Vec::new(),
         scanning_failure: None,
         advertising_failure: None,
         own: None,
+        service: ServiceUuid::default().0,
+        stirred: clock.monotonic(),
         peers: Peers::new(),
         queue: Some(queue),
-    })));
+    });
+    let air = Arc::new(Air { state, clock, tracer });
     let hold = Arc::new(Hold { radio, air });
     std::thread::Builder::new().name("vigie-exchange".into()).spawn({
         let (radio, air) = (Arc::clone(&hold.radio), Arc::clone(&hold.air));
@@ -194,7 +230,8 @@ struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.air.lock().queue = None;
-        self.radio.detach();
+        // What an app throws here in the midst of a panic would end it.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.radio.detach()));
     }
 }
 
@@ -228,6 +265,9 @@ impl Scanner for PhoneScanner {
 
     fn set_services(&mut self, services: &[ServiceUuid]) {
         self.services = services.iter().map(|service| service.0).collect();
+        if let Some(service) = services.first() {
+            self.hold.air.lock().service = service.0;
+        }
         if self.is_listening {
             // Where that fails, listening has ended, and is begun anew with the others.
             if let Err(RadioError::Problem { problem }) = self.hold.radio.start_scanning(self.services.clone()) {
@@ -248,8 +288,9 @@ impl Advertiser for PhoneAdvertiser {
         // Nobody reads the old frame under the new address.
         self.hold.air.lock().own = None;
         self.hold.radio.advertise(Advertisement { service, service_data: frame.to_bytes().to_vec() })?;
+        let since = self.hold.air.clock.monotonic();
         let mut state = self.hold.air.lock();
-        (state.own, state.advertising_failure) = (Some((service, frame)), None);
+        (state.own, state.service, state.advertising_failure) = (Some(Own { frame, since }), service, None);
         Ok(())
     }
 
@@ -270,12 +311,13 @@ impl Advertiser for PhoneAdvertiser {
 /// Connects to one peer after the other, on a thread of its own: a peer that makes it wait keeps nobody from being heard.
 fn exchange(radio: &dyn Radio, air: &Air, peers: &Receiver<Peer>) {
     while let Ok(peer) = peers.recv() {
-        let Some((service, frame)) = air.lock().own else { continue };
-        let write_back = WriteBack { frame, rssi: peer.rssi }.encode().to_vec();
+        let write_back = air.own_frame().map_or_else(Vec::new, |frame| WriteBack { frame, rssi: peer.rssi }.encode().to_vec());
+        let service = air.lock().service;
         let answer = radio.exchange(peer.name.clone(), service, write_back);
         let frame = answer.ok().and_then(|payload| decode_payload(&payload).ok());
+        let now = air.clock.monotonic();
         let mut state = air.lock();
-        state.peers.asked(&peer.name, frame, Instant::now());
+        state.peers.asked(&peer.name, frame, now);
         if let Some(frame) = frame {
             state.keep(Sighting { frame, rssi: peer.rssi, measured_by: MeasuredBy::Us, at: peer.at });
         }
@@ -284,13 +326,39 @@ fn exchange(radio: &dyn Radio, air: &Air, peers: &Receiver<Peer>) {
 
 impl Air {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is sent, where it may still be: nobody is told what was left over from before a sleep.
+    fn own_frame(&self) -> Option<Frame> {
+        let now = self.clock.monotonic();
+        let own = self.lock().own.as_ref().map(|own| (own.frame, now.saturating_sub(own.since)));
+        match own {
+            Some((_, age)) if age > MAX_ROTATION => {
+                self.stir(now);
+                None
+            }
+            own => own.map(|(frame, _)| frame),
+        }
+    }
+
+    /// Has the driver look at once what is due, where it was not told to for a while.
+    fn stir(&self, now: Duration) {
+        {
+            let mut state = self.lock();
+            if now.saturating_sub(state.stirred) < STIR_PERIOD {
+                return;
+            }
+            state.stirred = now;
+        }
+        if let Some(tracer) = self.tracer.get().and_then(Weak::upgrade) {
+            tracer.wake();
+        }
     }
 }
 
 impl State {
-    fn hear(&mut self, results: Vec<ScanResult>) {
-        let now = Instant::now();
+    fn hear(&mut self, results: Vec<ScanResult>, now: Duration) {
         for result in results {
             let (rssi, at) = (Rssi(result.rssi), Timestamp::from_unix_ms(result.at_ms));
             let frame = match result.peer {
@@ -304,7 +372,7 @@ impl State {
     }
 
     /// A device without a frame: what it said over an earlier connection, or else it is connected to.
-    fn peer_shown(&mut self, peer: Peer, now: Instant) -> Option<Frame> {
+    fn peer_shown(&mut self, peer: Peer, now: Duration) -> Option<Frame> {
         if let Some(frame) = self.peers.known(&peer.name, now) {
             return frame;
         }

@@ -6,7 +6,7 @@ mod sign_ups;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ const MAX_FILES: usize = 10_000;
 const LONGEST_CALL: Duration = Duration::from_secs(65);
 
 /// How often is looked whether all calls have ended.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A contact tracer on one store and one radio. It works in the background from `open` to `shut_down`.
 #[derive(uniffi::Object)]
@@ -60,11 +60,13 @@ struct Core {
 
 impl Core {
     /// Waits for whatever still works with the tracer: a call whose caller has gone, a request that its transport does not end.
-    fn end(self) {
+    fn end(self, transport: Option<&dyn Transport>) {
         drop(self.driver);
         let start = Instant::now();
         // The last one closes the store, which takes its time: that has to be this one.
         while Arc::strong_count(&self.tracer) > 1 && start.elapsed() < LONGEST_CALL {
+            // More than once: a request may begin just after the first.
+            transport.inspect(|transport| transport.cancel());
             std::thread::sleep(LOOK);
         }
     }
@@ -199,10 +201,11 @@ impl Tracer {
     }
 
     /// Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-    /// What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+    /// What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
     pub async fn shut_down(&self) {
         if let Some(core) = self.take_core() {
-            unblock(move || core.end()).await;
+            let transport = self.transport.clone();
+            unblock(move || core.end(transport.as_deref())).await;
         }
     }
 }
@@ -243,7 +246,11 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        drop(self.take_core());
+        let Some(core) = self.take_core() else { return };
+        let transport = self.transport.take();
+        // Whoever lets go of it may be a thread that must not wait: of a user interface, of a garbage collector, or the tracer's own. Where the system
+        // gives no thread, it ends on this one.
+        let _ = std::thread::Builder::new().name("vigie-end".into()).spawn(move || core.end(transport.as_deref()));
     }
 }
 
@@ -263,7 +270,9 @@ fn open(
     let servers = config.servers()?;
     let core_config = config.for_core(servers.as_ref())?;
     let clock = Arc::new(clock.map_or(AppClock::Device(vigie::time::SystemClock), AppClock::App));
-    let radio = radio.map(halves).transpose().map_err(TracerError::Thread)?.unwrap_or_default();
+    let stirred = Arc::new(OnceLock::new());
+    let radio = radio.map(|radio| halves(radio, Arc::clone(&clock), Arc::clone(&stirred)));
+    let radio = radio.transpose().map_err(TracerError::Thread)?.unwrap_or_default();
     let store = PathBuf::from(&config.store_path);
     let core_clock = Arc::clone(&clock);
     let tracer = Arc::new(match vault {
@@ -273,6 +282,8 @@ fn open(
         }
         None => vigie::tracer::Tracer::open(core_config, &store, radio, core_clock, chance()?)?,
     });
+    // Set once, here.
+    let _ = stirred.set(Arc::downgrade(&tracer));
     let has_servers = servers.is_some() && transport.is_some();
     if let (Some(servers), Some(transport)) = (servers, &transport) {
         let downloads = PathBuf::from(&config.downloads_path);

@@ -13,6 +13,8 @@ from world import Control, Radio, Transport, Vault
 
 SOURCES = os.path.join(os.path.dirname(__file__), "..", "..", "core", "src")
 LAUNCH_MS = 1_603_389_600_000
+# How often tracing is started and stopped while those who wait for events come and go.
+TURNS = 100
 GOOD_FORM = dict(national_number="1990010112345", contact="ada@example.org", consent=True, language=vigie.Language.FRENCH)
 
 
@@ -229,6 +231,50 @@ async def cancelling_ends_a_check_and_the_waiting_for_events():
         await tracer.shut_down()
 
 
+async def no_event_is_lost_or_comes_twice_however_often_waiting_is_cancelled():
+    with Place() as place:
+        tracer = await vigie.Tracer.open(place.config(), radio=Radio())
+        found = []
+
+        async def collect():
+            async for event in vigie.events(tracer):
+                if event.is_TRACING_CHANGED():
+                    found.append(event.tracing)
+
+        async def use():
+            for _ in range(TURNS):
+                await tracer.start()
+                await tracer.stop()
+
+        using = asyncio.create_task(use())
+        while len(found) < 2 * TURNS:
+            collecting = asyncio.create_task(collect())
+            await asyncio.sleep(0.002)
+            collecting.cancel()
+            await raises(asyncio.CancelledError, collecting)
+        await using
+        assert found == [vigie.Tracing.RUNNING, vigie.Tracing.STOPPED] * TURNS, found
+        await tracer.shut_down()
+
+
+async def what_nobody_holds_any_more_ends_by_itself():
+    with Place() as place:
+        radio = Radio()
+        tracer = await vigie.Tracer.open(place.config(), radio=radio)
+        await tracer.start()
+        while not (await tracer.status()).is_sending:
+            await asyncio.sleep(0.02)
+        del tracer
+        gc.collect()
+        for _ in range(1_000):
+            if radio.sink is None and radio.sent is None and vigie.live_objects() == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert radio.sink is None and radio.sent is None, "the radio falls silent and is let go of"
+        again = await vigie.Tracer.open(place.config())
+        await again.shut_down()
+
+
 async def a_report_that_is_cancelled_was_made_or_was_not():
     control = Control()
     with Place() as place:
@@ -294,6 +340,8 @@ async def main():
         internal_after_the_end_and_twice_is_no_error,
         a_panic_arrives_and_the_background_goes_on,
         cancelling_ends_a_check_and_the_waiting_for_events,
+        no_event_is_lost_or_comes_twice_however_often_waiting_is_cancelled,
+        what_nobody_holds_any_more_ends_by_itself,
         a_report_that_is_cancelled_was_made_or_was_not,
         what_is_private_is_not_printed,
         published_vectors_hold,

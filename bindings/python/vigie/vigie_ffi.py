@@ -565,13 +565,13 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_radio_stop_advertising() != 16040:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_radio_exchange() != 42879:
+    if lib.uniffi_vigie_ffi_checksum_method_radio_exchange() != 19074:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_radiosink_advertising_failed() != 56362:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_radiosink_heard() != 54173:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_radiosink_payload() != 44471:
+    if lib.uniffi_vigie_ffi_checksum_method_radiosink_payload() != 58316:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_radiosink_scanning_failed() != 33745:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -607,9 +607,9 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_risk() != 31368:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() != 63746:
+    if lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() != 50065:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 27647:
+    if lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 57953:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_sign_up() != 38135:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -623,7 +623,7 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_stop() != 62231:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
-    if lib.uniffi_vigie_ffi_checksum_method_tracer_sync() != 2293:
+    if lib.uniffi_vigie_ffi_checksum_method_tracer_sync() != 21354:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_vigie_ffi_checksum_method_tracer_wake() != 40073:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
@@ -1093,6 +1093,7 @@ _UniffiLib.uniffi_vigie_ffi_fn_method_tracer_stop.restype = ctypes.c_uint64
 _UniffiLib.uniffi_vigie_ffi_fn_method_tracer_sync.argtypes = (
     ctypes.c_uint64,
     _UniffiRustBuffer,
+    ctypes.c_int8,
 )
 _UniffiLib.uniffi_vigie_ffi_fn_method_tracer_sync.restype = ctypes.c_uint64
 _UniffiLib.uniffi_vigie_ffi_fn_method_tracer_wake.argtypes = (
@@ -8248,7 +8249,8 @@ class RadioSinkProtocol(typing.Protocol):
         raise NotImplementedError
     def payload(self, ) -> bytes:
         """
-        What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+        What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+        then answer with an error, and the peer asks again. Asked for at each read, because it changes.
 """
         raise NotImplementedError
     def scanning_failed(self, problem: RadioProblem) -> None:
@@ -8330,7 +8332,8 @@ class RadioSink(RadioSinkProtocol):
         return _uniffi_lift_return(_uniffi_ffi_result)
     def payload(self, ) -> bytes:
         """
-        What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+        What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+        then answer with an error, and the peer asks again. Asked for at each read, because it changes.
 """
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
@@ -8477,7 +8480,8 @@ class Radio():
         raise NotImplementedError
     def exchange(self, peer: str,service: int,write_back: bytes) -> bytes:
         """
-        Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+        Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+        nothing to write back (no bytes), it is only read.
 """
         raise NotImplementedError
 
@@ -8610,7 +8614,8 @@ class RadioImpl(Radio):
         return _uniffi_lift_return(_uniffi_ffi_result)
     def exchange(self, peer: str,service: int,write_back: bytes) -> bytes:
         """
-        Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+        Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+        nothing to write back (no bytes), it is only read.
 """
 
         _UniffiFfiConverterString.check_lower(peer)
@@ -9163,13 +9168,13 @@ class TracerProtocol(typing.Protocol):
         raise NotImplementedError
     def set_network(self, network: Network) -> None:
         """
-        What the network costs the user from now on. Never blocks for long.
+        What the network costs the user from now on. Waits for nothing.
 """
         raise NotImplementedError
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
 """
         raise NotImplementedError
     async def sign_up(self, form: SignUpForm,recovery_code: str) -> int:
@@ -9223,14 +9228,15 @@ class TracerProtocol(typing.Protocol):
         `VigieError::Storage` where the last encounters could not be kept; they are tried again.
 """
         raise NotImplementedError
-    async def sync(self, cancel: typing.Union[object, typing.Optional[Cancel]] = _DEFAULT) -> SyncReport:
+    async def sync(self, cancel: typing.Union[object, typing.Optional[Cancel]] = _DEFAULT,is_awaited: bool = True) -> SyncReport:
         """
-        Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-        woken up for some seconds. Otherwise all of it is done at this device's own moments.
+        Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+        asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+        woken is what servers break of.
 
         # Errors
-        `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-        asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+        `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+        without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
 """
         raise NotImplementedError
     def wake(self, ) -> None:
@@ -9682,7 +9688,7 @@ class Tracer(TracerProtocol):
         )
     def set_network(self, network: Network) -> None:
         """
-        What the network costs the user from now on. Never blocks for long.
+        What the network costs the user from now on. Waits for nothing.
 """
 
         _UniffiFfiConverterTypeNetwork.check_lower(network)
@@ -9701,7 +9707,7 @@ class Tracer(TracerProtocol):
     async def shut_down(self, ) -> None:
         """
         Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+        What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
 """
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
@@ -9848,22 +9854,26 @@ class Tracer(TracerProtocol):
             _uniffi_lift_return,
             _uniffi_error_converter,
         )
-    async def sync(self, cancel: typing.Union[object, typing.Optional[Cancel]] = _DEFAULT) -> SyncReport:
+    async def sync(self, cancel: typing.Union[object, typing.Optional[Cancel]] = _DEFAULT,is_awaited: bool = True) -> SyncReport:
         """
-        Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-        woken up for some seconds. Otherwise all of it is done at this device's own moments.
+        Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+        asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+        woken is what servers break of.
 
         # Errors
-        `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-        asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+        `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+        without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
 """
 
         if cancel is _DEFAULT:
             cancel = None
         _UniffiFfiConverterOptionalTypeCancel.check_lower(cancel)
+
+        _UniffiFfiConverterBoolean.check_lower(is_awaited)
         _uniffi_lowered_args = (
             self._uniffi_clone_handle(),
             _UniffiFfiConverterOptionalTypeCancel.lower(cancel),
+            _UniffiFfiConverterBoolean.lower(is_awaited),
         )
         _uniffi_lift_return = _UniffiFfiConverterTypeSyncReport.lift
         _uniffi_error_converter = _UniffiFfiConverterTypeVigieError

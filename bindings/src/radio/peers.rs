@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lru::LruCache;
 use vigie::beacon::{Frame, Rssi};
@@ -26,7 +26,8 @@ pub(super) struct Peers(LruCache<String, Asked>);
 
 struct Asked {
     frame: Option<Frame>,
-    until: Instant,
+    /// On the clock that counts sleep.
+    until: Duration,
 }
 
 impl Peers {
@@ -35,12 +36,12 @@ impl Peers {
     }
 
     /// What a peer said, if it did; `None` where it is to be asked.
-    pub(super) fn known(&mut self, name: &str, now: Instant) -> Option<Option<Frame>> {
+    pub(super) fn known(&mut self, name: &str, now: Duration) -> Option<Option<Frame>> {
         self.0.get(name).filter(|asked| now < asked.until).map(|asked| asked.frame)
     }
 
     /// A peer is being asked, or was.
-    pub(super) fn asked(&mut self, name: &str, frame: Option<Frame>, now: Instant) {
+    pub(super) fn asked(&mut self, name: &str, frame: Option<Frame>, now: Duration) {
         self.0.put(name.to_owned(), Asked { frame, until: now + EXCHANGE_PERIOD });
     }
 }
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_asked_once_in_ten_minutes() {
-        let (mut peers, start) = (Peers::new(), Instant::now());
+        let (mut peers, start) = (Peers::new(), Duration::from_secs(1));
         assert_eq!(peers.known("a", start), None);
         let frame = Frame { rpi: RollingProximityIdentifier([1; 16]), aem: AssociatedEncryptedMetadata([2; 4]) };
         peers.asked("a", Some(frame), start);
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn those_that_come_and_go_are_forgotten() {
-        let (mut peers, start) = (Peers::new(), Instant::now());
+        let (mut peers, start) = (Peers::new(), Duration::from_secs(1));
         (0..=MAX_PEERS.get()).for_each(|number| peers.asked(&number.to_string(), None, start));
         assert_eq!(peers.known("0", start), None);
         assert_eq!(peers.known("1", start), Some(None));

@@ -48,22 +48,24 @@ impl Tracer {
         self.run(|tracer| Ok(tracer.reports()?.into_iter().map(Into::into).collect())).await
     }
 
-    /// Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-    /// woken up for some seconds. Otherwise all of it is done at this device's own moments.
+    /// Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+    /// asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+    /// woken is what servers break of.
     ///
     /// # Errors
-    /// `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-    /// asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
-    #[uniffi::method(default(cancel = None))]
-    pub async fn sync(&self, cancel: Option<Arc<Cancel>>) -> Result<SyncReport, VigieError> {
+    /// `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+    /// without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+    #[uniffi::method(default(cancel = None, is_awaited = true))]
+    pub async fn sync(&self, cancel: Option<Arc<Cancel>>, is_awaited: bool) -> Result<SyncReport, VigieError> {
         if !self.has_servers {
             return Err(VigieError::input(Input::Servers));
         }
         let (ends, began) = (self.ends(cancel), vigie::time::Clock::now(&self.clock));
         self.run(move |tracer| {
             tracer.step()?;
-            tracer.sync_now()?;
-            tracer.fetch_bulletin_now()?;
+            if is_awaited {
+                tracer.sync_now()?;
+            }
             let mut wait = Duration::ZERO;
             while wait.is_zero() && !ends() {
                 wait = tracer.correspond()?;
@@ -71,7 +73,7 @@ impl Tracer {
             let lists = tracer.key_lists()?;
             let was_cancelled = ends();
             let is_missed = lists.iter().any(|list| list.waiting > 0 || list.seen_at.is_none_or(|seen_at| seen_at < began));
-            if is_missed && !was_cancelled {
+            if is_awaited && is_missed && !was_cancelled {
                 return Err(VigieError::RetryAfter { seconds: wait.as_secs().max(1) });
             }
             Ok(SyncReport { key_lists: lists.into_iter().map(Into::into).collect(), was_cancelled })
@@ -87,7 +89,7 @@ impl Tracer {
         self.run(|tracer| Ok(tracer.key_lists()?.into_iter().map(Into::into).collect())).await
     }
 
-    /// What the network costs the user from now on. Never blocks for long.
+    /// What the network costs the user from now on. Waits for nothing.
     pub fn set_network(&self, network: Network) {
         if let Some(tracer) = self.tracer() {
             tracer.set_network(network.into());

@@ -23,6 +23,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Connection {
     pub(super) courier: Mutex<Courier>,
     transport: Mutex<Box<dyn Transport>>,
+    /// What the network costs, for the courier's next look.
+    network: Mutex<Network>,
     /// Of the state when the courier last looked: where everything was erased since, it has to forget, too.
     life: AtomicU64,
 }
@@ -35,7 +37,8 @@ impl Tracer {
         // Where the store fails, it is tried again with each answer.
         let _ = self.take_bulletin(&mut courier, life);
         let (courier, transport) = (Mutex::new(courier), Mutex::new(transport));
-        *lock(&self.connection) = Some(Arc::new(Connection { courier, transport, life: AtomicU64::new(life) }));
+        let network = Mutex::default();
+        *lock(&self.connection) = Some(Arc::new(Connection { courier, transport, network, life: AtomicU64::new(life) }));
         self.wake_correspondence();
     }
 
@@ -50,6 +53,7 @@ impl Tracer {
         let now = self.clock.now();
         let (next, life) = {
             let mut courier = lock(&connection.courier);
+            courier.set_network(*lock(&connection.network));
             self.with(|state| {
                 if connection.life.swap(state.life, Ordering::Relaxed) != state.life {
                     courier.forget_bulletin();
@@ -183,11 +187,12 @@ impl Tracer {
         Ok(())
     }
 
-    /// What the network costs the user from now on; see [`Network`].
+    /// What the network costs the user from now on; see [`Network`]. Never waits for what is being done with servers.
     pub fn set_network(&self, network: Network) {
         if let Some(connection) = self.connection() {
-            lock(&connection.courier).set_network(network);
+            *lock(&connection.network) = network;
         }
+        self.wake_correspondence();
     }
 
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {

@@ -39,7 +39,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     /// [`TracerError::Thread`] where the system gives none.
@@ -52,14 +52,14 @@ impl Driver {
                 move || run(&tracer, &ends)
             })
             .map_err(TracerError::Thread)?;
-        let courier = std::thread::Builder::new()
-            .name("vigie-courier".into())
-            .spawn({
-                let (tracer, ends) = (Arc::downgrade(&tracer), Arc::clone(&ends));
-                move || correspond(&tracer, &ends)
-            })
-            .map_err(TracerError::Thread)?;
-        Ok(Self { tracer, ends, thread: Some(thread), courier: Some(courier) })
+        // Where there is no second thread, this ends the first.
+        let mut driver = Self { tracer, ends, thread: Some(thread), courier: None };
+        let courier = std::thread::Builder::new().name("vigie-courier".into()).spawn({
+            let (tracer, ends) = (Arc::downgrade(&driver.tracer), Arc::clone(&driver.ends));
+            move || correspond(&tracer, &ends)
+        });
+        driver.courier = Some(courier.map_err(TracerError::Thread)?);
+        Ok(driver)
     }
 }
 
@@ -67,7 +67,8 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
         self.tracer.wake();
-        if let Some(thread) = self.thread.take() {
+        // An app may let go of it in what the thread itself calls: that one ends a moment later.
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
             // A panic of the thread was told by the panic hook; nothing is left to do with it here.
             let _ = thread.join();
         }

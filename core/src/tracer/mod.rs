@@ -290,8 +290,11 @@ impl Tracer {
             // The lock on the file goes with the old store.
             state.store = None;
             let (store, opened) = place.open(now, &mut state.rng)?;
+            let news = self.news_of_store(&opened, store.has_lost_keys()?);
             state.store = Some(store);
-            self.tell_of_store(&opened, &mut state)?;
+            drop(state);
+            // Whoever is woken by it may ask at once.
+            news.into_iter().for_each(|event| self.tell(event));
         }
         result
     }

@@ -70,8 +70,9 @@ impl Tracer {
     ) -> Result<Self, TracerError> {
         let mut rng = rng;
         let (store, opened) = place.open(clock.now(), &mut rng)?;
+        let has_lost_keys = store.has_lost_keys()?;
         let tracer = Self::with_store(config, store, Some(place), radio, clock, rng)?;
-        tracer.tell_of_store(&opened, &mut tracer.lock())?;
+        tracer.news_of_store(&opened, has_lost_keys).into_iter().for_each(|event| tracer.tell(event));
         Ok(tracer)
     }
 
@@ -148,14 +149,15 @@ impl Tracer {
         Ok(tracer)
     }
 
-    /// Tells what opening the store has found.
-    pub(super) fn tell_of_store(&self, opened: &Opened, state: &mut State) -> Result<(), TracerError> {
+    /// What opening the store has found.
+    pub(super) fn news_of_store(&self, opened: &Opened, has_lost_keys: bool) -> Vec<Event> {
+        let mut news = Vec::new();
         if let Opened::Recovered { own_keys, alerts, .. } = *opened {
-            self.tell(Event::StoreRecovered { own_keys, alerts });
+            news.push(Event::StoreRecovered { own_keys, alerts });
         }
-        if state.store()?.has_lost_keys()? && !lock(&self.events).contains(&Event::KeysLost) {
-            self.tell(Event::KeysLost);
+        if has_lost_keys && !lock(&self.events).contains(&Event::KeysLost) {
+            news.push(Event::KeysLost);
         }
-        Ok(())
+        news
     }
 }

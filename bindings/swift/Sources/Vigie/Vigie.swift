@@ -106,12 +106,13 @@ public final class Tracer: @unchecked Sendable {
 
     // MARK: Servers
 
-    /// Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-    /// woken up for some seconds. A task that is cancelled gets a report whose `wasCancelled` is true.
+    /// Does all that is due with radio and servers. For a person who waits (`isAwaited`) key lists and bulletin are asked for now; without, nothing is asked
+    /// for before this device's own moment: for an app that the system has woken up for some seconds. A task that is cancelled gets a report whose
+    /// `wasCancelled` is true.
     ///
-    /// Throws `RetryAfter` where not all key lists could be reached; `InputInvalid` where no servers are configured; `Storage`.
-    public func sync() async throws -> SyncReport {
-        try await cancelling { try await self.core.sync(cancel: $0) }
+    /// Throws `RetryAfter` where somebody waits and not all key lists could be reached; `InputInvalid` where no servers are configured; `Storage`.
+    public func sync(isAwaited: Bool = true) async throws -> SyncReport {
+        try await cancelling { try await self.core.sync(cancel: $0, isAwaited: isAwaited) }
     }
 
     /// How the key lists stand; none where no servers are configured.

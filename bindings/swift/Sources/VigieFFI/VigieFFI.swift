@@ -1554,7 +1554,8 @@ public protocol Radio: AnyObject, Sendable {
     func stopAdvertising()
 
     /**
-     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+     * nothing to write back (no bytes), it is only read.
      */
     func exchange(peer: String, service: UInt16, writeBack: Data) throws  -> Data
 
@@ -1686,7 +1687,8 @@ open func stopAdvertising()  {try! rustCall() {
 }
 
     /**
-     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+     * nothing to write back (no bytes), it is only read.
      */
 open func exchange(peer: String, service: UInt16, writeBack: Data)throws  -> Data  {
     return try  FfiConverterData.lift(try rustCallWithError(FfiConverterTypeRadioError_lift) {
@@ -1992,7 +1994,8 @@ public protocol RadioSinkProtocol: AnyObject, Sendable {
     func heard(results: [ScanResult])
 
     /**
-     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+     * then answer with an error, and the peer asks again. Asked for at each read, because it changes.
      */
     func payload()  -> Data
 
@@ -2091,7 +2094,8 @@ open func heard(results: [ScanResult])  {try! rustCall() {
 }
 
     /**
-     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+     * then answer with an error, and the peer asks again. Asked for at each read, because it changes.
      */
 open func payload() -> Data  {
     return try!  FfiConverterData.lift(try! rustCall() {
@@ -2234,7 +2238,7 @@ public protocol TracerProtocol: AnyObject, Sendable {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
      */
     func shutDown() async
 
@@ -2311,19 +2315,20 @@ public protocol TracerProtocol: AnyObject, Sendable {
     func reports() async throws  -> [Report]
 
     /**
-     * What the network costs the user from now on. Never blocks for long.
+     * What the network costs the user from now on. Waits for nothing.
      */
     func setNetwork(network: Network)
 
     /**
-     * Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-     * woken up for some seconds. Otherwise all of it is done at this device's own moments.
+     * Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+     * asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+     * woken is what servers break of.
      *
      * # Errors
-     * `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-     * asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+     * `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+     * without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
      */
-    func sync(cancel: Cancel?) async throws  -> SyncReport
+    func sync(cancel: Cancel?, isAwaited: Bool) async throws  -> SyncReport
 
     /**
      * Withdraws a report. `false` where its keys may have been sent, or where there is none.
@@ -2616,7 +2621,7 @@ open func risk()async throws  -> Risk  {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
      */
 open func shutDown()async   {
     return
@@ -2826,7 +2831,7 @@ open func reports()async throws  -> [Report]  {
 }
 
     /**
-     * What the network costs the user from now on. Never blocks for long.
+     * What the network costs the user from now on. Waits for nothing.
      */
 open func setNetwork(network: Network)  {try! rustCall() {
         uniffiCallStatus in
@@ -2838,19 +2843,20 @@ open func setNetwork(network: Network)  {try! rustCall() {
 }
 
     /**
-     * Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-     * woken up for some seconds. Otherwise all of it is done at this device's own moments.
+     * Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+     * asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+     * woken is what servers break of.
      *
      * # Errors
-     * `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-     * asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+     * `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+     * without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
      */
-open func sync(cancel: Cancel? = nil)async throws  -> SyncReport  {
+open func sync(cancel: Cancel? = nil, isAwaited: Bool = true)async throws  -> SyncReport  {
     return
         try  await uniffiRustCallAsync(
             rustFutureFunc: {
                 uniffi_vigie_ffi_fn_method_tracer_sync(
-                        self.uniffiCloneHandle(),FfiConverterOptionTypeCancel.lower(cancel)
+                        self.uniffiCloneHandle(),FfiConverterOptionTypeCancel.lower(cancel),FfiConverterBool.lower(isAwaited)
                 )
             },
             pollFunc: ffi_vigie_ffi_rust_future_poll_rust_buffer,
@@ -9463,7 +9469,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_radio_stop_advertising() != 16040) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_radio_exchange() != 42879) {
+    if (uniffi_vigie_ffi_checksum_method_radio_exchange() != 19074) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_radiosink_advertising_failed() != 56362) {
@@ -9472,7 +9478,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_radiosink_heard() != 54173) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_radiosink_payload() != 44471) {
+    if (uniffi_vigie_ffi_checksum_method_radiosink_payload() != 58316) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_radiosink_scanning_failed() != 33745) {
@@ -9499,7 +9505,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_tracer_risk() != 31368) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 27647) {
+    if (uniffi_vigie_ffi_checksum_method_tracer_shut_down() != 57953) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_tracer_start() != 17524) {
@@ -9529,10 +9535,10 @@ private let initializationResult: InitializationResult = {
     if (uniffi_vigie_ffi_checksum_method_tracer_reports() != 26562) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_tracer_set_network() != 63746) {
+    if (uniffi_vigie_ffi_checksum_method_tracer_set_network() != 50065) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_vigie_ffi_checksum_method_tracer_sync() != 2293) {
+    if (uniffi_vigie_ffi_checksum_method_tracer_sync() != 21354) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_vigie_ffi_checksum_method_tracer_withdraw_report() != 37980) {

@@ -135,7 +135,7 @@ impl World {
     }
 
     async fn sync(&mut self, name: &str, expected: &[&str]) -> anyhow::Result<()> {
-        let synced = self.phone(name)?.tracer.sync(None).await;
+        let synced = self.phone(name)?.tracer.sync(None, true).await;
         match (synced, expected) {
             (Ok(_), []) | (Err(VigieError::RetryAfter { .. }), ["fails", "retry", "after"]) => Ok(()),
             (found, _) => bail!("found {found:?}"),

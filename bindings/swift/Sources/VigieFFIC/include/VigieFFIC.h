@@ -629,7 +629,7 @@ void uniffi_vigie_ffi_fn_method_tracer_set_network(uint64_t ptr, RustBuffer netw
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_TRACER_SYNC
 #define UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_TRACER_SYNC
-uint64_t uniffi_vigie_ffi_fn_method_tracer_sync(uint64_t ptr, RustBuffer cancel
+uint64_t uniffi_vigie_ffi_fn_method_tracer_sync(uint64_t ptr, RustBuffer cancel, int8_t is_awaited
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_VIGIE_FFI_FN_METHOD_TRACER_WITHDRAW_REPORT

@@ -75,7 +75,8 @@ class Vigie private constructor(private val tracer: Tracer) : TracerInterface by
         if (cancel == null) ended { tracer.check(files, it) } else tracer.check(files, cancel)
 
     /** As [Tracer.sync]; where no `cancel` is given, it ends with its coroutine, after the request that is under way. */
-    override suspend fun sync(cancel: Cancel?): SyncReport = if (cancel == null) ended { tracer.sync(it) } else tracer.sync(cancel)
+    override suspend fun sync(cancel: Cancel?, isAwaited: Boolean): SyncReport =
+        if (cancel == null) ended { tracer.sync(it, isAwaited) } else tracer.sync(cancel, isAwaited)
 
     /**
      * Ends everything, as [shutDown] does, and lets go of the library. Waits for the radio to fall silent, so not for the main thread: there

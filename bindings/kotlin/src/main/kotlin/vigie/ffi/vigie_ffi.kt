@@ -1056,7 +1056,7 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_vigie_ffi_fn_method_tracer_set_network(`ptr`: Long,`network`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
-    external fun uniffi_vigie_ffi_fn_method_tracer_sync(`ptr`: Long,`cancel`: RustBuffer.ByValue,
+    external fun uniffi_vigie_ffi_fn_method_tracer_sync(`ptr`: Long,`cancel`: RustBuffer.ByValue,`isAwaited`: Byte,
     ): Long
     external fun uniffi_vigie_ffi_fn_method_tracer_withdraw_report(`ptr`: Long,`id`: Long,
     ): Long
@@ -1297,7 +1297,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_radio_stop_advertising() and 0xFFFF) != 16040) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_radio_exchange() and 0xFFFF) != 42879) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_radio_exchange() and 0xFFFF) != 19074) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_radiosink_advertising_failed() and 0xFFFF) != 56362) {
@@ -1306,7 +1306,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_radiosink_heard() and 0xFFFF) != 54173) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_radiosink_payload() and 0xFFFF) != 44471) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_radiosink_payload() and 0xFFFF) != 58316) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_radiosink_scanning_failed() and 0xFFFF) != 33745) {
@@ -1333,7 +1333,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_risk() and 0xFFFF) != 31368) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 27647) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_shut_down() and 0xFFFF) != 57953) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_start() and 0xFFFF) != 17524) {
@@ -1363,10 +1363,10 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_reports() and 0xFFFF) != 26562) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() and 0xFFFF) != 63746) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_set_network() and 0xFFFF) != 50065) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_sync() and 0xFFFF) != 2293) {
+    if ((lib.uniffi_vigie_ffi_checksum_method_tracer_sync() and 0xFFFF) != 21354) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_vigie_ffi_checksum_method_tracer_withdraw_report() and 0xFFFF) != 37980) {
@@ -3415,7 +3415,8 @@ public interface Radio {
     fun `stopAdvertising`()
 
     /**
-     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+     * nothing to write back (no bytes), it is only read.
      */
     fun `exchange`(`peer`: kotlin.String, `service`: kotlin.UShort, `writeBack`: kotlin.ByteArray): kotlin.ByteArray
 
@@ -3624,7 +3625,8 @@ open class RadioImpl: Disposable, AutoCloseable, Radio
 
 
     /**
-     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read.
+     * Connects to a peer of a `ScanResult`, reads its payload under this service, writes this back, and disconnects. Gives what was read. Where there is
+     * nothing to write back (no bytes), it is only read.
      */
     @Throws(RadioException::class)override fun `exchange`(`peer`: kotlin.String, `service`: kotlin.UShort, `writeBack`: kotlin.ByteArray): kotlin.ByteArray {
             return FfiConverterByteArray.lift(
@@ -3940,7 +3942,8 @@ public interface RadioSinkInterface {
     fun `heard`(`results`: List<ScanResult>)
 
     /**
-     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+     * then answer with an error, and the peer asks again. Asked for at each read, because it changes.
      */
     fun `payload`(): kotlin.ByteArray
 
@@ -4098,7 +4101,8 @@ open class RadioSink: Disposable, AutoCloseable, RadioSinkInterface
 
 
     /**
-     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent. Asked for at each read, because it changes.
+     * What this device's GATT characteristic reads as: 21 bytes, and none while nothing is sent, or where what is sent is too old because the device slept:
+     * then answer with an error, and the peer asks again. Asked for at each read, because it changes.
      */override fun `payload`(): kotlin.ByteArray {
             return FfiConverterByteArray.lift(
     callWithHandle {
@@ -4337,7 +4341,7 @@ public interface TracerInterface {
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
      */
     suspend fun `shutDown`()
 
@@ -4414,19 +4418,20 @@ public interface TracerInterface {
     suspend fun `reports`(): List<Report>
 
     /**
-     * What the network costs the user from now on. Never blocks for long.
+     * What the network costs the user from now on. Waits for nothing.
      */
     fun `setNetwork`(`network`: Network)
 
     /**
-     * Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-     * woken up for some seconds. Otherwise all of it is done at this device's own moments.
+     * Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+     * asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+     * woken is what servers break of.
      *
      * # Errors
-     * `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-     * asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+     * `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+     * without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
      */
-    suspend fun `sync`(`cancel`: Cancel? = null): SyncReport
+    suspend fun `sync`(`cancel`: Cancel? = null, `isAwaited`: kotlin.Boolean = true): SyncReport
 
     /**
      * Withdraws a report. `false` where its keys may have been sent, or where there is none.
@@ -4778,7 +4783,7 @@ open class Tracer: Disposable, AutoCloseable, TracerInterface
 
     /**
      * Ends everything: the radio falls silent, requests end, threads end, `next_event` gives none, and the store can be opened again.
-     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same, and waits for nothing.
+     * What was kept stays. Waits for calls that are still going on. Every later call throws `VigieError::Internal` with code 2. Twice is no error. Dropping the last reference does the same on a thread of its own, and waits for nothing.
      */
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
     override suspend fun `shutDown`() {
@@ -5044,7 +5049,7 @@ open class Tracer: Disposable, AutoCloseable, TracerInterface
 
 
     /**
-     * What the network costs the user from now on. Never blocks for long.
+     * What the network costs the user from now on. Waits for nothing.
      */override fun `setNetwork`(`network`: Network)
         =
     callWithHandle {
@@ -5060,22 +5065,24 @@ open class Tracer: Disposable, AutoCloseable, TracerInterface
 
 
     /**
-     * Asks for key lists and bulletin now, and does all that is due with radio and servers: for a person who waits, and for an app that the system has
-     * woken up for some seconds. Otherwise all of it is done at this device's own moments.
+     * Does all that is due with radio and servers. With `is_awaited` it asks for key lists and bulletin now, for a person who waits. Without it nothing is
+     * asked for before this device's own moment: for an app that the system has woken up for some seconds. A crowd of phones that all ask when they are
+     * woken is what servers break of.
      *
      * # Errors
-     * `VigieError::RetryAfter` where not all key lists could be reached, or a server has asked for patience: they are asked again by then without being
-     * asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
+     * `VigieError::RetryAfter` where somebody waits and not all key lists could be reached, or a server has asked for patience: they are asked again by then
+     * without being asked to. `VigieError::InputInvalid` where no servers are configured. `VigieError::Storage`.
      */
     @Throws(VigieException::class)
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
-    override suspend fun `sync`(`cancel`: Cancel?) : SyncReport {
+    override suspend fun `sync`(`cancel`: Cancel?, `isAwaited`: kotlin.Boolean) : SyncReport {
         return uniffiRustCallAsync(
         callWithHandle { uniffiHandle ->
             UniffiLib.uniffi_vigie_ffi_fn_method_tracer_sync(
                 uniffiHandle,
 
         FfiConverterOptionalTypeCancel.lower(`cancel`),
+        FfiConverterBoolean.lower(`isAwaited`),
             )
         },
         { future, callback, continuation -> UniffiLib.ffi_vigie_ffi_rust_future_poll_rust_buffer(future, callback, continuation) },
