@@ -10,6 +10,8 @@ import android.content.SharedPreferences
 import android.content.pm.PackageManager
 import android.os.Build
 import android.os.PowerManager
+import androidx.work.ListenableWorker
+import androidx.work.WorkerParameters
 import java.lang.reflect.Proxy
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CopyOnWriteArrayList
@@ -18,8 +20,11 @@ import kotlinx.coroutines.CompletableDeferred
 import vigie.Vigie
 import vigie.android.BootReceiver
 import vigie.android.Permissions
+import vigie.android.SyncWorker
 import vigie.android.TracingHost
 import vigie.android.TracingService
+import vigie.ffi.StorageProblem
+import vigie.ffi.VigieException
 
 val SERVICE_TESTS = listOf<Pair<String, suspend () -> Unit>>(
     "the service traces with the processor awake, and lets it sleep when tracing has ended" to {
@@ -133,6 +138,16 @@ val SERVICE_TESTS = listOf<Pair<String, suspend () -> Unit>>(
             app.deliver()
         }
     },
+    "a server that wants patience is not asked sooner, and an app without servers not again" to {
+        app { app ->
+            val worker = SyncWorker(app, WorkerParameters())
+            check(worker.doWork() is ListenableWorker.Result.Failure) { "there are no servers" }
+            app.surprise = VigieException.RetryAfter(30UL)
+            check(worker.doWork() is ListenableWorker.Result.Success) { "it is asked sooner" }
+            app.surprise = VigieException.Storage(StorageProblem.FULL)
+            check(worker.doWork() is ListenableWorker.Result.Retry) { "it is given up" }
+        }
+    },
     "nobody is asked for nothing" to {
         Build.VERSION.SDK_INT = OLD
         val activity = FakeActivity()
@@ -166,7 +181,7 @@ private class App : FakeSystem(), TracingHost {
 
     /** What the next one who asks for the tracer waits for, and what each one gets instead. */
     @Volatile var gate: CompletableDeferred<Unit>? = null
-    @Volatile var surprise: RuntimeException? = null
+    @Volatile var surprise: Exception? = null
     val asked = AtomicInteger()
     private val preferences = FakePreferences()
     private var lastId = 0
