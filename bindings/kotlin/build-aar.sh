@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the AAR: the library for four ABIs, aligned to pages of 16 KiB, and the Android project around it.
+# Builds the AAR: the library for four ABIs, aligned to pages of 16 KiB, and the Android project around it; and publishes it to a Maven repository in
+# build/repository, with what it needs. Prints what an app's build says to use it.
 # Needs the NDK (ANDROID_NDK_HOME), cargo-ndk, the four targets of Rust, and Gradle with the Android SDK (ANDROID_HOME).
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -36,5 +37,19 @@ for pair in $abis; do
     mkdir -p "src/main/jniLibs/$abi" && cp "$library" "src/main/jniLibs/$abi/"
     printf '%s: %d bytes\n' "$abi" "$(wc -c <"$library")"
 done
-"$gradle" assembleRelease
-find . -path '*/build/outputs/aar/*.aar' -print
+rm -rf build/repository
+# Named after the publication and the repository of build.gradle.kts:
+# https://docs.gradle.org/current/userguide/publishing_maven.html#publishing_maven:tasks
+"$gradle" publishReleasePublicationToFolderRepository
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' build.gradle.kts)
+pom=build/repository/org/vigie/vigie-android/$version/vigie-android-$version.pom
+[ -f "$pom" ] || fail "Gradle made no $pom; the coordinates are those of build.gradle.kts"
+for needed in jna kotlinx-coroutines-android work-runtime-ktx; do
+    grep -q "<artifactId>$needed</artifactId>" "$pom" || fail "$pom does not name $needed, and an app would miss it"
+done
+cat <<EOF
+In settings.gradle.kts, under dependencyResolutionManagement, repositories:
+    maven { url = uri("$PWD/build/repository") }
+In the app's build.gradle.kts, under dependencies:
+    implementation("org.vigie:vigie-android:$version")
+EOF

@@ -45,7 +45,16 @@ dependencies {
     api("androidx.work:work-runtime-ktx:2.10.5")
 }
 
+// A folder that is a repository: the AAR with a POM, which names what it needs; a bare AAR would leave the app without JNA, coroutines and WorkManager.
+// https://developer.android.com/build/publish-library/upload-library
 publishing {
+    repositories {
+        // https://docs.gradle.org/current/userguide/publishing_maven.html#publishing_maven:repositories
+        maven {
+            name = "folder"
+            url = uri(layout.buildDirectory.dir("repository"))
+        }
+    }
     publications {
         register<MavenPublication>("release") {
             artifactId = "vigie-android"

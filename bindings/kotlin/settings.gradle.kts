@@ -16,5 +16,7 @@ dependencyResolutionManagement {
     }
 }
 
-rootProject.name = "vigie"
+// With the group of build.gradle.kts these are the coordinates, org.vigie:vigie-android, by which a build that includes this one finds it, too:
+// https://docs.gradle.org/current/userguide/composite_builds.html
+rootProject.name = "vigie-android"
 include(":sample")

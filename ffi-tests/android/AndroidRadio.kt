@@ -1,4 +1,4 @@
-/** Vigie's radio for Android, against fakes of Android and through the real library. */
+/** Vigie for Android, against fakes of Android and through the real library: its radio; the rest in the files beside. */
 package vigie.android.tests
 
 import android.bluetooth.BluetoothGatt
@@ -11,6 +11,7 @@ import android.os.Build
 import android.os.ParcelUuid
 import java.nio.file.Files
 import java.util.UUID
+import java.util.concurrent.CountDownLatch
 import kotlin.system.exitProcess
 import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.delay
@@ -37,7 +38,7 @@ private val WRITE_BACK = UUID.fromString("77505958-11F1-4156-8608-84C57F9BB54A")
 
 /** Android 15, and Android 11. */
 private const val NEW = 35
-private const val OLD = 30
+const val OLD = 30
 
 /** A phone with a tracer. */
 class Phone(val system: FakeSystem, val vigie: Vigie, private val clock: ManualClock) {
@@ -88,6 +89,15 @@ private val TESTS = listOf<Pair<String, suspend () -> Unit>>(
             repeat(100) { scanner.callback!!.onScanResult(ScanSettings.CALLBACK_TYPE_ALL_MATCHES, packet(ByteArray(20) { 7 }, it * 40L)) }
             listensNoMore()
             until("an encounter") { vigie.status().encounters == 1UL }
+        }
+    },
+    "more than crosses in one piece is handed over in parts, and nothing is lost" to {
+        phone {
+            vigie.start()
+            listens()
+            scanner.pending += List(2_500) { packet(ByteArray(20) { _ -> (it % 5).toByte() }, it * 1L) }
+            listensNoMore()
+            until("five encounters") { vigie.status().encounters == 5UL }
         }
     },
     "whoever sends data under the service is looked for, and whoever shows it" to {
@@ -232,6 +242,21 @@ private val TESTS = listOf<Pair<String, suspend () -> Unit>>(
             until("it sends") { (vigie.status().radioProblem == null && vigie.status().isSending).also { if (!it) pass(6) } }
         }
     },
+    "the main thread, which is told that the adapter is off, waits for no scan that ends" to {
+        phone {
+            vigie.start()
+            listens()
+            val gate = CountDownLatch(1)
+            scanner.gate = gate
+            pass(5)
+            until("the scan ends") { scanner.isWaiting }
+            system.switch(false)
+            check(scanner.isWaiting) { "the main thread waited" }
+            scanner.gate = null
+            gate.countDown()
+            until("problem") { (vigie.status().radioProblem == RadioProblem.PoweredOff).also { if (!it) pass(2) } }
+        }
+    },
     "what the system says of an advertisement is the problem" to {
         val said = mapOf(
             AdvertisingSetCallback.ADVERTISE_FAILED_TOO_MANY_ADVERTISERS to RadioProblem.Failed(2),
@@ -341,7 +366,7 @@ private fun FakeServer.said(request: BluetoothGattServer.() -> Unit): FakeServer
 }
 
 /** Opens a tracer on a phone, and leaves nothing behind. */
-private suspend fun phone(
+suspend fun phone(
     system: FakeSystem = FakeSystem(),
     form: Form = Form.FRAME,
     nowMs: Long = NOW_MS,
@@ -363,7 +388,7 @@ private suspend fun phone(
     until("nothing is held: ${liveObjects()}") { System.gc(); liveObjects() == 0UL }
 }
 
-private suspend fun until(what: String, isSo: suspend () -> Boolean) {
+suspend fun until(what: String, isSo: suspend () -> Boolean) {
     val end = System.nanoTime() + 30_000_000_000L
     while (!isSo()) {
         check(System.nanoTime() < end) { "waited in vain: $what" }
@@ -371,9 +396,9 @@ private suspend fun until(what: String, isSo: suspend () -> Boolean) {
     }
 }
 
-private fun <T> same(expected: T, found: T) = check(expected == found) { "expected $expected, found $found" }
+fun <T> same(expected: T, found: T) = check(expected == found) { "expected $expected, found $found" }
 
-private suspend inline fun <reified E : Throwable> fails(call: suspend () -> Unit): E {
+suspend inline fun <reified E : Throwable> fails(call: suspend () -> Unit): E {
     try {
         call()
     } catch (failure: Throwable) {
@@ -385,7 +410,7 @@ private suspend inline fun <reified E : Throwable> fails(call: suspend () -> Uni
 fun main(arguments: Array<String>) {
     var passed = 0
     var failed = 0
-    for ((name, test) in TESTS.filter { (name, _) -> arguments.isEmpty() || arguments.any(name::contains) }) {
+    for ((name, test) in (TESTS + SERVICE_TESTS + VAULT_TESTS).filter { (name, _) -> arguments.isEmpty() || arguments.any(name::contains) }) {
         Build.VERSION.SDK_INT = NEW
         try {
             runBlocking { withTimeout(90.seconds) { test() } }

@@ -31,10 +31,12 @@ import android.os.ParcelUuid
 import java.util.Collections
 import java.util.UUID
 import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.TimeUnit
 import kotlin.concurrent.thread
 
 /** A phone's system: the context of an app, and the Bluetooth behind it. */
-class FakeSystem(val gathers: Boolean = true) : Context() {
+open class FakeSystem(val gathers: Boolean = true) : Context() {
     val adapter = FakeAdapter(gathers)
     val manager = FakeManager(adapter)
     val receivers: MutableList<BroadcastReceiver> = CopyOnWriteArrayList()
@@ -62,7 +64,7 @@ class FakeSystem(val gathers: Boolean = true) : Context() {
     }
 }
 
-private class StateChanged(private val state: Int) : Intent() {
+private class StateChanged(private val state: Int) : Intent(BluetoothAdapter.ACTION_STATE_CHANGED) {
     override fun getIntExtra(name: String, defaultValue: Int) = if (name == BluetoothAdapter.EXTRA_STATE) state else defaultValue
 }
 
@@ -101,6 +103,10 @@ class FakeScanner : BluetoothLeScanner() {
     val pending: MutableList<ScanResult> = Collections.synchronizedList(ArrayList())
     @Volatile var surprise: RuntimeException? = null
 
+    /** Where there is one, asking for what was gathered waits for it, though not for ever. */
+    @Volatile var gate: CountDownLatch? = null
+    @Volatile var isWaiting = false
+
     override fun startScan(filters: MutableList<ScanFilter>, settings: ScanSettings, callback: ScanCallback) {
         surprise?.let { throw it }
         this.filters = filters
@@ -116,6 +122,9 @@ class FakeScanner : BluetoothLeScanner() {
     }
 
     override fun flushPendingScanResults(callback: ScanCallback) {
+        isWaiting = true
+        gate?.await(10, TimeUnit.SECONDS)
+        isWaiting = false
         // On a thread of its own, as Android does.
         thread { callback.onBatchScanResults(synchronized(pending) { pending.toMutableList().also { pending.clear() } }) }
     }

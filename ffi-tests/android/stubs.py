@@ -8,7 +8,8 @@ and npm @nativescript/types-android (`.d.ts`: interface or class, superclass, va
 What a signature names beyond them becomes an empty type.
 
 `stubs`: every body throws. `fakes`: objects that only keep what they are given: what a constructor, a setter or an adder takes is in the map `fake`, a
-getter gives it, and a builder hands it on; all else gives null, 0 or false. Static fields can be set. A test subclasses what should do more. Neither knows `throws`, which methods are abstract, nor whether a parameter may be null; neither is to be shipped.
+getter gives it, and a builder hands it on; what is started and stopped is listed there, too; a `ContextWrapper` asks the context it was attached to; all
+else gives null, 0 or false. Static fields can be set. A test subclasses what should do more. Neither knows `throws`, which methods are abstract, nor whether a parameter may be null; neither is to be shipped.
 """
 
 import ast
@@ -38,6 +39,7 @@ FAKE_BODY = """public class Fake {
   }
 }"""
 NULLABLE = "androidx.annotation.Nullable"
+WRAPPER = "android.content.ContextWrapper"
 # In neither description, or not as what they are.
 ANNOTATIONS = {NULLABLE: "{}", "android.annotation.SuppressLint": "{ String[] value(); }"}
 
@@ -258,10 +260,19 @@ class Writer:
             return "{ return getClass() == obj.getClass() && fake.equals(((android.Fake) obj).fake); }".replace("obj", parameters[0].split()[1])
         if method == "hashCode" and self.keeps:
             return "{ return fake.hashCode(); }"
-        keep = ""
+        keep, names = "", [parameter.rsplit(" ", 1)[1] for parameter in parameters]
+        if method == "attachBaseContext":
+            return f'{{ fake.put("base", {names[0]}); }}'
+        # One that sends is in the wrapper alone.
+        if name == WRAPPER and not is_static and not method.startswith("send"):
+            base = 'this.<android.content.Context>kept("base", null)'
+            call = base if method == "getBaseContext" else f"{base}.{method}({', '.join(names)})"
+            return f"{{ {'' if result == 'void' else 'return '}{call}; }}"
+        value = names[0] if len(names) == 1 else f"java.util.Arrays.asList({', '.join(names)})"
+        if self.keeps and not is_static and result == "void" and re.match(r"(start|stop)[A-Z]", method):
+            keep = f'add("{method}", {value}); '
         if self.keeps and not is_static and (found := re.match(r"(set|add|get|is)([A-Z]\w*)$", method)):
-            key, names = found[2][0].lower() + found[2][1:], [parameter.rsplit(" ", 1)[1] for parameter in parameters]
-            value = names[0] if len(names) == 1 else f"java.util.Arrays.asList({', '.join(names)})"
+            key = found[2][0].lower() + found[2][1:]
             if names and found[1] in ("set", "add"):
                 keep = f'fake.put("{key}", {value}); ' if found[1] == "set" else f'add("{key}", {value}); '
             elif not names and result != "void":

@@ -79,6 +79,13 @@ val HTTP = listOf<Test>(
         same(TransportProblem.FAILED, problem { get("http://127.0.0.1:$port/") })
         same(TransportProblem.OFFLINE, problem { get("http://nobody.invalid/") })
     },
+    "an address that is none, or of something else, leaves no thread behind" to {
+        val timers = { Thread.getAllStackTraces().keys.filter { it.name == "vigie-http" }.toSet() }
+        val before = timers()
+        same(TransportProblem.FAILED, problem { get("nonsense") })
+        same(TransportProblem.FAILED, problem { get("file:///") })
+        same(0, (timers() - before).size)
+    },
     "an exchange that waits for its server is ended" to {
         ServerSocket(0).use { server ->
             val transport = HttpTransport()

@@ -95,27 +95,25 @@ impl Toolchain {
         .context(main.to_owned())
     }
 
-    /// What these packages show to an app, as `javap` writes it, without the machinery of uniffi.
+    /// What these jars show to an app, as `javap` writes it, without the machinery of uniffi: the classes that are shown, by package and name.
     ///
     /// # Errors
-    /// What the compiler or `javap` says.
-    pub fn surface(&self, packages: &[&str]) -> anyhow::Result<String> {
-        let bindings = self.bindings()?;
+    /// What `javap` says.
+    pub fn surface(&self, jars: &[PathBuf], is_shown: impl Fn(&str, &str) -> bool) -> anyhow::Result<String> {
         let mut classes = Vec::new();
-        for jar in &bindings[..2] {
+        for jar in jars {
             let list = output(Command::new("jar").arg("tf").arg(jar))?;
             classes.extend(list.lines().filter_map(|line| Some(line.strip_suffix(".class")?.replace('/', "."))));
         }
-        let is_shown = |class: &String| {
+        classes.retain(|class| {
             let (package, name) = class.rsplit_once('.').unwrap_or(("", class));
             // What begins with a digit has no name in Kotlin.
-            packages.contains(&package)
+            is_shown(package, name)
                 && !is_machinery(name)
                 && name.split('$').all(|part| !part.starts_with(|c: char| c.is_ascii_digit()))
-        };
-        classes.retain(is_shown);
+        });
         classes.sort();
-        let text = output(Command::new("javap").args(["-public", "-cp"]).arg(self.class_path(&bindings)?).args(&classes))?;
+        let text = output(Command::new("javap").args(["-public", "-cp"]).arg(self.class_path(jars)?).args(&classes))?;
         // An interface that the library hands on to itself is no function of an app.
         let lines = text.lines().filter(|line| !line.starts_with("Compiled from") && !is_machinery(line));
         Ok(lines.flat_map(|line| [line, "\n"]).collect())

@@ -33,8 +33,8 @@ class HttpTransport : Transport {
     private val current = AtomicReference<Exchange?>()
 
     override fun exchange(request: HttpRequest): HttpResponse {
-        val timer = Timer("vigie-http", true)
         val exchange = try { Exchange(request) } catch (_: IOException) { throw failure(TransportProblem.FAILED) }
+        val timer = Timer("vigie-http", true)
         try {
             current.set(exchange)
             timer.schedule(TIMEOUT_MS) { exchange.end(TransportProblem.TIMED_OUT) }
@@ -65,7 +65,7 @@ private const val MAX_CROSSING = 65_536L
 private val KEPT_HEADERS = listOf("date", "etag", "retry-after", "content-range")
 
 private class Exchange(private val request: HttpRequest) {
-    private val connection = URL(request.url).openConnection() as HttpURLConnection
+    private val connection = URL(request.url).openConnection() as? HttpURLConnection ?: throw IOException()
 
     /** Why it was ended from outside. */
     @Volatile

@@ -40,7 +40,9 @@ enum class Form {
  * Android's Bluetooth Low Energy. Ask for [Permissions] before; without them each call throws [RadioProblem.PermissionNeeded], and the library tries again.
  * One tracer at a time holds it.
  */
-class BleRadio @JvmOverloads constructor(private val context: Context, private val form: Form = Form.FRAME) : Radio {
+class BleRadio @JvmOverloads constructor(context: Context, private val form: Form = Form.FRAME) : Radio {
+    // A screen's would be kept with the screen.
+    private val context = context.applicationContext
     @Volatile private var parts: Parts? = null
 
     override fun attach(sink: RadioSink) {
@@ -97,10 +99,15 @@ private class Parts(private val context: Context, form: Form, private val outlet
         advertising = Advertising(adapter, outlet, server, handler)
         client = GattClient(context, adapter, peers, handler)
         power = PowerReceiver {
-            scanning.poweredOff()
-            advertising.poweredOff()
+            // Not on the main thread, which is told: a scan that is ending is waited for. Nothing is left to be done where the timer has ended.
+            quietly { timer.execute(::poweredOff) }
         }
         quietly { context.listen(power, BluetoothAdapter.ACTION_STATE_CHANGED) }
+    }
+
+    private fun poweredOff() {
+        scanning.poweredOff()
+        advertising.poweredOff()
     }
 
     fun end() {

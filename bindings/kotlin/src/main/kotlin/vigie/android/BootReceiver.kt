@@ -6,7 +6,7 @@ import android.content.Context
 import android.content.Intent
 
 /**
- * Goes on with tracing after a start of the phone or an update of the app, and has the library look at once what is due where the clock was set or
+ * Goes on with tracing after the first unlock of a phone that was started or an update of the app, and has the library look at once what is due where the clock was set or
  * Bluetooth was switched: [TracingService] wakes it.
  *
  * All of these may start a foreground service from the background:
@@ -20,8 +20,6 @@ class BootReceiver : BroadcastReceiver() {
     private companion object {
         val HEARD = setOf(
             Intent.ACTION_BOOT_COMPLETED,
-            Intent.ACTION_LOCKED_BOOT_COMPLETED,
-            Intent.ACTION_USER_UNLOCKED,
             Intent.ACTION_MY_PACKAGE_REPLACED,
             Intent.ACTION_TIME_CHANGED,
             Intent.ACTION_TIMEZONE_CHANGED,

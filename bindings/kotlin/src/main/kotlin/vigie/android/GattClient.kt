@@ -67,8 +67,8 @@ internal class GattClient(private val context: Context, private val adapter: Ada
             begun(gatt.readCharacteristic(readable))
             val payload = await<Step.Read>(READ_MS).value
             val writable: BluetoothGattCharacteristic? = served.getCharacteristic(WRITE_BACK_CHARACTERISTIC)
-            // We know who it is; that it does not want to know us is its own loss.
-            if (writable != null && gatt.write(writable, writeBack)) next(WRITE_MS)
+            // We know who it is; that it does not want to know us is its own loss. While nothing is sent there is nothing to write.
+            if (writeBack.isNotEmpty() && writable != null && gatt.write(writable, writeBack)) next(WRITE_MS)
             return payload
         }
 

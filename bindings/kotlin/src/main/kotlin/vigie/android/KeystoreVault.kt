@@ -27,13 +27,19 @@ private const val KEYSTORE = "AndroidKeyStore"
 private const val NONCE_LENGTH = 12
 private const val TAG_BITS = 128
 
+/** How often a key that cannot be read is tried, and the time between: for seconds the Keystore may be busy, or beginning anew. */
+private const val TRIES = 5
+private const val BETWEEN_MS = 1_000L
+
 /**
  * Wraps the store's key with AES-256-GCM under a key that never leaves Android's Keystore: nonce (12 bytes), ciphertext, tag (16 bytes).
  *
  * The key asks for no fingerprint and no unlocked screen, so that tracing goes on in the pocket; before the first unlock after a start of the phone the
  * vault is [locked][VaultProblem.LOCKED]. https://developer.android.com/privacy-and-security/keystore
  */
-class KeystoreVault @JvmOverloads constructor(private val context: Context, private val alias: String = "vigie") : KeyVault {
+class KeystoreVault @JvmOverloads constructor(context: Context, private val alias: String = "vigie") : KeyVault {
+    private val context = context.applicationContext
+
     override fun wrap(dataKey: ByteArray): ByteArray = withKeystore { keystore ->
         val cipher = try {
             encryption(key(keystore) ?: newKey())
@@ -68,7 +74,17 @@ class KeystoreVault @JvmOverloads constructor(private val context: Context, priv
         }
     }
 
-    private fun key(keystore: KeyStore): SecretKey? = keystore.getKey(alias, null) as SecretKey?
+    /** None where there is none. A failure that goes on is thrown: what is taken for a lost key is given up for good. */
+    private fun key(keystore: KeyStore): SecretKey? {
+        repeat(TRIES - 1) {
+            try {
+                return keystore.getKey(alias, null) as SecretKey?
+            } catch (_: UnrecoverableKeyException) {
+                Thread.sleep(BETWEEN_MS)
+            }
+        }
+        return keystore.getKey(alias, null) as SecretKey?
+    }
 
     private fun encryption(key: SecretKey): Cipher = Cipher.getInstance(TRANSFORMATION).apply { init(Cipher.ENCRYPT_MODE, key) }
 
@@ -90,7 +106,10 @@ class KeystoreVault @JvmOverloads constructor(private val context: Context, priv
     }
 }
 
-/** Whether the key is gone for good, or cannot open this. Since Android 13 the Keystore says of a key it cannot read whether that may pass. */
+/**
+ * Whether the key is gone for good, or cannot open this. A key that cannot be read was tried several times; since Android 13 the Keystore says whether that
+ * may pass all the same.
+ */
 private fun isLost(error: GeneralSecurityException): Boolean = when (error) {
     is KeyPermanentlyInvalidatedException, is AEADBadTagException -> true
     is UnrecoverableKeyException -> !mayPass(error.cause)

@@ -37,12 +37,13 @@ object Permissions {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) listOf(Manifest.permission.POST_NOTIFICATIONS) else emptyList()
 
     /** What tracing needs and the user has not allowed. */
-    fun missing(context: Context): List<String> =
-        needed().filter { context.checkSelfPermission(it) != PackageManager.PERMISSION_GRANTED }
+    fun missing(context: Context): List<String> = needed().filterNot { isAllowed(context, it) }
 
-    /** Asks for all that is missing, at once; `onRequestPermissionsResult` of the activity has the answer. */
+    /** Asks for all that is missing, at once; `onRequestPermissionsResult` of the activity has the answer. Where nothing is missing, nothing happens. */
     fun request(activity: Activity, requestCode: Int) {
-        activity.requestPermissions((missing(activity) + neededForNotifications()).toTypedArray(), requestCode)
+        val asked = (needed() + neededForNotifications()).filterNot { isAllowed(activity, it) }
+        // Android takes no empty list.
+        if (asked.isNotEmpty()) activity.requestPermissions(asked.toTypedArray(), requestCode)
     }
 
     /** Whether location has to be switched on, in the system's settings: until Android 11 nothing is heard without, and the system says so to no app that scans. */
@@ -52,4 +53,7 @@ object Permissions {
         val location = context.getSystemService(Context.LOCATION_SERVICE) as LocationManager?
         return location?.isLocationEnabled == false
     }
+
+    private fun isAllowed(context: Context, permission: String): Boolean =
+        context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED
 }

@@ -24,6 +24,9 @@ private const val GATHER_MOST = 64
 /** The controller says nothing where it has heard nothing. */
 private const val FLUSH_MS = 500L
 
+/** Results of at most 60 bytes: what crosses in one piece stays below 64 KiB. */
+private const val MOST_AT_ONCE = 1_000
+
 /** Strengths that are one: 127 stands for none. */
 private val RSSI = -127..20
 
@@ -95,7 +98,7 @@ internal class Scanning(
 
         fun handOver() {
             val batch = synchronized(gathered) { gathered.toList().also { gathered.clear() } }
-            if (batch.isNotEmpty()) outlet.use { it.heard(batch) }
+            batch.chunked(MOST_AT_ONCE).forEach { part -> outlet.use { it.heard(part) } }
         }
 
         fun end() {

@@ -12,7 +12,8 @@ import java.util.concurrent.TimeUnit
 import vigie.ffi.VigieException
 
 /**
- * Has the servers asked while no part of the app runs: `sync`, which ends when the system wants it to. What was kept before stays kept.
+ * Has the library look what is due with the servers while no part of the app runs: `sync` that nobody waits for, at this device's own moments, so that not
+ * all phones ask when Android wakes them. It ends when the system wants it to. What was kept before stays kept.
  * https://developer.android.com/develop/background-work/background-tasks/persistent
  */
 class SyncWorker(context: Context, parameters: WorkerParameters) : CoroutineWorker(context, parameters) {
@@ -20,11 +21,14 @@ class SyncWorker(context: Context, parameters: WorkerParameters) : CoroutineWork
         val host = applicationContext.tracingHost ?: return Result.failure()
         return try {
             // Ends with this coroutine, which the system cancels.
-            host.tracer().sync()
+            host.tracer().sync(isAwaited = false)
             Result.success()
         } catch (_: VigieException.InputInvalid) {
             // There are no servers, and there will be none before the app is another one.
             Result.failure()
+        } catch (_: VigieException.RetryAfter) {
+            // A server wants patience; what waits goes at the next period, and not sooner because it failed.
+            Result.success()
         } catch (_: VigieException) {
             Result.retry()
         }
@@ -33,7 +37,7 @@ class SyncWorker(context: Context, parameters: WorkerParameters) : CoroutineWork
     companion object {
         private const val NAME = "vigie-sync"
 
-        /** Every four hours, where there is a network; calling it again changes nothing. */
+        /** Looks every four hours, where there is a network; calling it again changes nothing. */
         fun schedule(context: Context) {
             val constraints = Constraints.Builder().setRequiredNetworkType(NetworkType.CONNECTED).build()
             val request = PeriodicWorkRequestBuilder<SyncWorker>(4, TimeUnit.HOURS).setConstraints(constraints).build()
