@@ -146,7 +146,13 @@ impl Server {
         let mut tasks = JoinSet::new();
         let served = config.bucket.is_none().then_some(folder.as_path());
         if let Some(public) = public {
-            tasks.spawn(http::serve(public, http::public_router(Arc::clone(&app), served), config.sender_time, ends.clone()));
+            tasks.spawn(http::serve(
+                public,
+                http::public_router(Arc::clone(&app), served),
+                config.share,
+                config.sender_time,
+                ends.clone(),
+            ));
         }
         let opener = match app.waitlist.opening {
             Some(_) if share.is_first() => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
@@ -156,7 +162,7 @@ impl Server {
             Arc::clone(opener).spawn(&mut tasks, &ends);
         }
         if let Some(admin) = admin {
-            tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.sender_time, ends.clone()));
+            tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.share, config.sender_time, ends.clone()));
             tasks.spawn(rounds(Arc::clone(&app), ends));
         }
         Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })

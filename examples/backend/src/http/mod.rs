@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use vigie::time::Clock;
 
 use crate::batches::Publisher;
+use crate::config::Share;
 use crate::metrics::Metrics;
 use crate::waitlist::WaitlistKeys;
 
@@ -37,7 +38,7 @@ pub use limits::{Limits, WrongCodes};
 pub use operator::Conflicts;
 pub use page::Pages;
 
-/// Connections at once. Above it they wait in the system's queue.
+/// Connections at once, over all processes on the address: their memory, 14 KiB each, is a machine's. Above it they wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_000;
 
 /// How long requests that are under way may take at the end.
@@ -99,9 +100,9 @@ pub fn admin_router(app: Arc<App>) -> Router {
 }
 
 /// Serves connections until `end` says so, then ends them in order.
-pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration, mut end: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, router: Router, share: Share, sender_time: Duration, mut end: watch::Receiver<bool>) {
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS / usize::from(share.of.get())));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
