@@ -26,7 +26,7 @@ class Place:
         return self
 
     def __exit__(self, *_):
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def config(self, **others):
         store = os.path.join(self.folder, "store.db")
@@ -271,7 +271,13 @@ async def what_nobody_holds_any_more_ends_by_itself():
                 break
             await asyncio.sleep(0.01)
         assert radio.sink is None and radio.sent is None, "the radio falls silent and is let go of"
-        again = await vigie.Tracer.open(place.config())
+        again = None
+        for _ in range(1_000):
+            try:
+                again = await vigie.Tracer.open(place.config())
+                break
+            except vigie.VigieError.RetryAfter:
+                await asyncio.sleep(0.01)  # its store is closed a moment later
         await again.shut_down()
 
 
