@@ -281,6 +281,31 @@ async def what_nobody_holds_any_more_ends_by_itself():
         await again.shut_down()
 
 
+async def who_is_woken_asks_only_when_it_is_due_and_who_is_waited_for_at_once():
+    control = Control()
+
+    class Counting(Transport):
+        asked = 0
+
+        def exchange(self, request):
+            self.asked += 1
+            return super().exchange(request)
+
+    with Place() as place:
+        clock = vigie.ManualClock(int(control.get("/now")))
+        config = place.config(servers_json=control.get("/client.json"))
+        transport = Counting()
+        tracer = await vigie.Tracer.open(config, transport=transport, clock=clock)
+        await tracer.sync()
+        asked = transport.asked
+        assert asked > 0
+        report = await tracer.sync(is_awaited=False)
+        assert transport.asked == asked and len(report.key_lists) == 1 and not report.was_cancelled
+        await tracer.sync()
+        assert transport.asked > asked
+        await tracer.shut_down()
+
+
 async def a_report_that_is_cancelled_was_made_or_was_not():
     control = Control()
     with Place() as place:
@@ -348,6 +373,7 @@ async def main():
         cancelling_ends_a_check_and_the_waiting_for_events,
         no_event_is_lost_or_comes_twice_however_often_waiting_is_cancelled,
         what_nobody_holds_any_more_ends_by_itself,
+        who_is_woken_asks_only_when_it_is_due_and_who_is_waited_for_at_once,
         a_report_that_is_cancelled_was_made_or_was_not,
         what_is_private_is_not_printed,
         published_vectors_hold,

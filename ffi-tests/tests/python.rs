@@ -1,4 +1,5 @@
 //! The bindings from Python.
+#![expect(clippy::unwrap_used, reason = "a helper of tests")]
 
 mod common;
 
@@ -17,26 +18,25 @@ fn is_there() -> bool {
     is_there
 }
 
-#[test]
-fn the_scenario_passes() {
+/// Runs a program of `ffi-tests/python` beside a backend.
+fn run(program: &str) {
     if !is_there() {
         return;
     }
     let (control, folder) = (Control::start().unwrap(), tempfile::tempdir().unwrap());
-    let mut command = python("scenario.py", folder.path()).unwrap();
+    let mut command = python(program, folder.path()).unwrap();
     control.equip(&mut command).unwrap();
     passes(&mut command);
 }
 
 #[test]
+fn the_scenario_passes() {
+    run("scenario.py");
+}
+
+#[test]
 fn an_app_sees_each_error_and_nothing_is_left_afterwards() {
-    if !is_there() {
-        return;
-    }
-    let (control, folder) = (Control::start().unwrap(), tempfile::tempdir().unwrap());
-    let mut command = python("errors.py", folder.path()).unwrap();
-    control.equip(&mut command).unwrap();
-    passes(&mut command);
+    run("errors.py");
 }
 
 /// What Python can see of the library, so that every change of it shows in review.

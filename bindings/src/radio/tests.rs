@@ -1,7 +1,11 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use vigie::beacon::{Frame, Rssi};
 use vigie::keys::{AssociatedEncryptedMetadata, RollingProximityIdentifier};
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{AppClock, ManualClock};
 
 /// Keeps its sink, and what it was asked to exchange.
 #[derive(Default)]
@@ -92,4 +96,29 @@ fn a_peer_is_read_by_who_sends_nothing_and_written_to_by_who_does() {
     assert_eq!(exchanges, [(0xFD64, 0), (0xFD64, written)]);
     drop(halves);
     assert!(radio.sink.lock().unwrap().is_none(), "it is let go of");
+}
+
+#[test]
+fn whatever_an_app_hands_in_as_heard_harms_nobody() {
+    let (radio, clock) = (Arc::new(FakeRadio::default()), ManualClock::new(1_603_389_600_000));
+    let app_clock = Arc::new(AppClock::App(clock.clone()));
+    let halves = halves(radio.clone(), Arc::clone(&app_clock), Arc::default()).unwrap();
+    let chance = crate::tracer::chance().unwrap();
+    let tracer = vigie::tracer::Tracer::open_in_memory(vigie::tracer::Config::default(), halves, app_clock, chance).unwrap();
+    tracer.start();
+    tracer.step().unwrap();
+    let sink = radio.sink.lock().unwrap().clone().unwrap();
+    for length in 0..64 {
+        for (rssi, at_ms) in [(i8::MIN, i64::MIN), (i8::MAX, i64::MAX), (0, 0), (-60, -1), (-60, 1_603_389_600_000)] {
+            let peer = (length % 3 == 0).then(|| "p".repeat(length));
+            sink.heard(vec![ScanResult { service_data: vec![7; length], rssi, at_ms, peer }]);
+            let written = sink.wrote(vec![7; length], at_ms);
+            assert!(written.is_ok() || matches!(written, Err(VigieError::InputInvalid { input: Input::Bytes })));
+        }
+        clock.advance(5_000);
+        tracer.step().unwrap();
+    }
+    clock.advance(600_000);
+    tracer.step().unwrap();
+    assert!(tracer.status().unwrap().encounters > 0, "the sound ones are kept");
 }
