@@ -255,8 +255,6 @@ pub struct Courier {
     /// A folder for files while they are fetched.
     downloads: PathBuf,
     network: Network,
-    /// Somebody waits for the key lists.
-    is_awaited: bool,
     /// The difference of the clocks that was told last.
     clock_told: Option<i64>,
     bulletin: Fetched,
@@ -266,7 +264,7 @@ impl Courier {
     /// A courier for these servers. `downloads` is a folder of its own, made where it is missing, for files while they are fetched.
     pub fn new(servers: Servers, downloads: PathBuf) -> Self {
         let (network, bulletin) = (Network::default(), Fetched::default());
-        Self { servers, downloads, network, is_awaited: false, clock_told: None, bulletin }
+        Self { servers, downloads, network, clock_told: None, bulletin }
     }
 
     /// What the network costs the user now.
@@ -295,7 +293,6 @@ impl Courier {
                 return Ok(next);
             }
         }
-        (self.is_awaited, self.bulletin.is_awaited) = (false, false);
         Ok(Next::Wait(wait))
     }
 

@@ -95,6 +95,15 @@ pub enum Work {
     Poll(Period),
 }
 
+impl Work {
+    /// What is polled, and was asked for by a person at `asked`: who waits does so for a quarter of an hour.
+    pub fn polled(period: Period, asked: Option<Timestamp>, now: Timestamp) -> Self {
+        // A clock that was set back since makes nobody wait for years.
+        let is_awaited = asked.is_some_and(|asked| asked <= now && now.since(asked) <= PERSON_RETRY_CAP);
+        if is_awaited { Self::Person } else { Self::Poll(period) }
+    }
+}
+
 /// A period, and a device's own moment in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {

@@ -26,8 +26,6 @@ pub(in crate::courier) struct Fetched {
     kept: Option<KeptBulletin>,
     /// Whether it was looked for in the store.
     is_read: bool,
-    /// Somebody waits for it.
-    pub(in crate::courier) is_awaited: bool,
 }
 
 /// What is kept beside the file.
@@ -38,6 +36,9 @@ struct PollState {
     etag: Option<String>,
     due_ms: i64,
     attempts: u32,
+    /// When somebody asked for it who waits.
+    #[serde(default)]
+    asked_ms: Option<i64>,
     /// When the one that is kept was last seen at its server.
     seen_ms: Option<i64>,
     /// The highest that was ever accepted, also where its file is of no use any more.
@@ -52,7 +53,17 @@ impl PollState {
     fn new(now: Timestamp, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let random = rng.next_u64();
         let due_ms = Period::new(POLL_PERIOD, random).next(now).unix_ms();
-        Self { random, etag: None, due_ms, attempts: 0, seen_ms: None, serial: 0, digest: String::new(), refused: None }
+        Self {
+            random,
+            etag: None,
+            due_ms,
+            attempts: 0,
+            asked_ms: None,
+            seen_ms: None,
+            serial: 0,
+            digest: String::new(),
+            refused: None,
+        }
     }
 
     /// Always the built-in one, so that a period that was a mistake can be taken back soon.
@@ -87,9 +98,8 @@ impl Courier {
         let Some(server) = &self.servers.bulletin else { return Ok(()) };
         let mut state = read_state(context, server)?;
         (state.due_ms, state.attempts) = (self.at_once(context, &server.url)?.unix_ms(), 0);
-        keep(context.store, server, &state, Vec::new())?;
-        self.bulletin.is_awaited = true;
-        Ok(())
+        state.asked_ms = Some(context.now.unix_ms());
+        keep(context.store, server, &state, Vec::new())
     }
 
     /// The time between two polls of the key lists.
@@ -111,7 +121,7 @@ impl Courier {
             *wait = rest.min(*wait);
             return Ok(None);
         }
-        let work = if self.bulletin.is_awaited { Work::Person } else { Work::Poll(state.period()) };
+        let work = Work::polled(state.period(), state.asked_ms.map(Timestamp::from_unix_ms), context.now);
         // Who has lost the file needs it again, and not that it has not changed.
         let etag = state.etag.clone().filter(|_| self.bulletin.kept.is_some());
         let request = request(server, etag);

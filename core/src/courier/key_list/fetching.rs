@@ -23,11 +23,11 @@ impl Courier {
     /// # Errors
     /// [`StoreError`].
     pub fn sync_now(&mut self, context: &mut Context<'_>) -> Result<(), StoreError> {
-        self.is_awaited = true;
         for index in 0..self.servers.key_lists.len() {
             let mut state = self.list(context, index)?;
             let list = &self.servers.key_lists[index];
             (state.due_ms, state.attempts) = (self.at_once(context, &list.index_url)?.unix_ms(), 0);
+            state.asked_ms = Some(context.now.unix_ms());
             let files_due = self.at_once(context, &list.base_url)?;
             for file in &mut state.files {
                 (file.due_ms, file.attempts) = (files_due.unix_ms(), 0);
@@ -50,7 +50,8 @@ impl Courier {
     ) -> Result<Option<Next>, StoreError> {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
-        let work = if self.is_awaited { Work::Person } else { Work::Poll(state.period(self.list_period())) };
+        let asked = state.asked_ms.map(Timestamp::from_unix_ms);
+        let work = Work::polled(state.period(self.list_period()), asked, context.now);
         let due = Timestamp::from_unix_ms(state.due_ms);
         let Some(rest_of_index) = rest(due, context.now) else {
             let request = state.index_request(list);

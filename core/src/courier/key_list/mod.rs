@@ -60,6 +60,9 @@ pub(super) struct ListState {
     pub(super) etag: Option<String>,
     pub(super) due_ms: i64,
     pub(super) attempts: u32,
+    /// When somebody asked for it who waits.
+    #[serde(default)]
+    pub(super) asked_ms: Option<i64>,
     /// When the index was last seen.
     pub(super) seen_ms: Option<i64>,
     /// Until when the newest file reaches that was applied.
@@ -85,6 +88,7 @@ impl ListState {
             random: rng.next_u64(),
             etag: None,
             due_ms: 0,
+            asked_ms: None,
             attempts: 0,
             seen_ms: None,
             newest_ms: None,
