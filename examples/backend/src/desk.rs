@@ -43,7 +43,7 @@ pub(crate) fn forget(cli: &Cli, args: &ForgetArgs) -> anyhow::Result<()> {
     let forgotten = opened.database.run(|transaction| {
         let places = match (args.place, args.operation, &number, opening) {
             (Some(place), ..) => vec![place],
-            (_, Some(operation), ..) => rules::place_of(transaction, operation)?.into_iter().collect(),
+            (_, Some(operation), ..) => rules::places_of_operation(transaction, operation)?,
             (_, _, Some(number), Some(opening)) => rules::places_of_number(transaction, number, opening)?,
             _ => Vec::new(),
         };

@@ -20,6 +20,11 @@ use vigie_backend::{Server, bulletin, open, open_files, random};
 
 use crate::cli::{BulletinCommand, Cli, Command, IssueArgs};
 
+/// A crowd on two cores costs an eighth less processor time with it than with glibc's, and no more memory.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Not done; the reason is on stderr. Clap uses the same.
 const FAILED: u8 = 2;
 

@@ -93,10 +93,12 @@ CREATE TABLE IF NOT EXISTS sign_up (
 );
 
 -- To open a form and to confirm it: one for each sign-up and each correction, made in the same transaction, and kept when it is done.
+-- By place, so that a crowd adds its tasks at the end.
 CREATE TABLE IF NOT EXISTS task (
-    operation_id BYTEA PRIMARY KEY,
     place BIGINT NOT NULL,
-    done_at BIGINT
+    operation_id BYTEA NOT NULL,
+    done_at BIGINT,
+    PRIMARY KEY (place, operation_id)
 );
 CREATE INDEX IF NOT EXISTS task_waiting ON task (place) WHERE done_at IS NULL;
 

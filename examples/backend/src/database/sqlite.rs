@@ -36,6 +36,8 @@ impl Sqlite {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        // What a savepoint would undo is kept in memory: it would be in a file of everybody's folder otherwise, pages of people and all.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         Self::prepare(connection)
     }
 

@@ -11,9 +11,6 @@ use crate::waitlist::Opening;
 /// Sign-ups that are looked through or erased in one transaction.
 const CHUNK: i64 = 500;
 
-/// Tasks of the corrections of a place. Tasks are found by their operations: of places, only those that wait have an index.
-const OF_CORRECTIONS: &str = "operation_id IN (SELECT operation_id FROM correction WHERE place = $1)";
-
 /// How much was erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
@@ -46,19 +43,23 @@ pub fn forget(transaction: &mut dyn Transaction, places: &[u64], now: Timestamp)
         let opened = transaction.query("SELECT place FROM opened WHERE place = $1", &[value()])?;
         forgotten.opened += opened.len() as u64;
         erase(transaction, *place, now)?;
-        transaction.execute(&format!("DELETE FROM task WHERE {OF_CORRECTIONS}"), &[value()])?;
+        let task = "DELETE FROM task WHERE place = $1 AND operation_id IN (SELECT operation_id FROM correction WHERE place = $1)";
+        transaction.execute(task, &[value()])?;
         forgotten.corrections += transaction.execute("DELETE FROM correction WHERE place = $1", &[value()])?;
     }
     Ok(forgotten)
 }
 
-/// The place of the sign-up with this name, or of the correction.
+/// The place of the sign-up with this name, and of the correction. Two only where somebody used one name twice.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub fn place_of(transaction: &mut dyn Transaction, operation: OperationId) -> Result<Option<u64>, DatabaseError> {
-    let rows = transaction.query("SELECT place FROM task WHERE operation_id = $1", &[operation.0.into()])?;
-    rows.first().map(|row| row.integer(0).map(i64::unsigned_abs)).transpose()
+pub fn places_of_operation(transaction: &mut dyn Transaction, operation: OperationId) -> Result<Vec<u64>, DatabaseError> {
+    let rows = transaction.query(
+        "SELECT place FROM sign_up WHERE operation_id = $1 UNION SELECT place FROM correction WHERE operation_id = $1",
+        &[operation.0.into()],
+    )?;
+    rows.iter().map(|row| row.integer(0).map(i64::unsigned_abs)).collect()
 }
 
 /// All places of a national number, as a canonical form has it. Forms that are not in order are opened again and looked into.
@@ -101,11 +102,7 @@ pub fn erase_sign_ups(transaction: &mut dyn Transaction, before: Timestamp) -> R
             continue;
         }
         let place: [Value; 1] = [row.integer(0)?.into()];
-        let task = format!(
-            "DELETE FROM task WHERE {OF_CORRECTIONS} OR operation_id IN (SELECT operation_id FROM sign_up WHERE place = $1)"
-        );
-        transaction.execute(&task, &place)?;
-        for table in ["mail", "opened", "correction", "sign_up"] {
+        for table in ["task", "mail", "opened", "correction", "sign_up"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE place = $1"), &place)?;
         }
         erased += 1;

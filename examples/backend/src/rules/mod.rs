@@ -26,7 +26,7 @@ use crate::keys::Secrets;
 
 pub use certificate::certificate;
 pub use export::{Batch, Published, index, listed, load_unwritten, load_written, mark_written, plan};
-pub use forget::{Forgotten, erase_sign_ups, forget, place_of, places_of_number};
+pub use forget::{Forgotten, erase_sign_ups, forget, places_of_number, places_of_operation};
 pub use issue::{Issue, Issued, issue};
 pub use mails::{Mail, MailEnd, MailKind, known_mails, settle_mails, take_mails};
 pub use opening::{

@@ -140,13 +140,21 @@ pub fn settle(
     let findings: Vec<&Finding> = findings.iter().filter(|finding| current.contains(&finding.operation)).collect();
     apply(transaction, &findings, opening, now)?;
     for chunk in chunks(tasks) {
-        let statement =
-            format!("UPDATE task SET done_at = $1 WHERE done_at IS NULL AND operation_id IN {}", places_of(2, chunk.len()));
+        let statement = format!(
+            "UPDATE task SET done_at = $1 WHERE done_at IS NULL AND place BETWEEN $2 AND $3 AND operation_id IN {}",
+            places_of(4, chunk.len())
+        );
         let ids = chunk.iter().map(|task| task.operation.0.into());
-        let values: Vec<Value> = std::iter::once(now.unix_ms().into()).chain(ids).collect();
+        let values: Vec<Value> = [now.unix_ms().into()].into_iter().chain(ends(chunk, |task| task.place)).chain(ids).collect();
         transaction.execute(&statement, &values)?;
     }
     Ok(())
+}
+
+/// The least and the greatest place of a chunk: tasks are kept by place.
+fn ends<T>(chunk: &[T], place: impl Fn(&T) -> u64) -> [Value; 2] {
+    let places = || chunk.iter().map(&place);
+    [places().min(), places().max()].map(|end| number(end.unwrap_or_default()))
 }
 
 /// Operations whose task is not done, and whose form is the present one.
@@ -155,11 +163,13 @@ fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<Ha
     for chunk in chunks(findings) {
         let statement = format!(
             "SELECT task.operation_id FROM task JOIN sign_up ON sign_up.place = task.place
-             WHERE done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL AND task.operation_id IN {}",
-            places_of(1, chunk.len())
+             WHERE done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL
+             AND task.place BETWEEN $1 AND $2 AND task.operation_id IN {}",
+            places_of(3, chunk.len())
         );
-        let ids: Vec<Value> = chunk.iter().map(|finding| finding.operation.0.into()).collect();
-        for row in transaction.query(&statement, &ids)? {
+        let ids = chunk.iter().map(|finding| finding.operation.0.into());
+        let values: Vec<Value> = ends(chunk, |finding| finding.place).into_iter().chain(ids).collect();
+        for row in transaction.query(&statement, &values)? {
             current.insert(OperationId(array(&row, 0)?));
         }
     }

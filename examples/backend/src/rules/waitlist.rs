@@ -552,6 +552,7 @@ mod tests {
         assert_eq!(send(Correction { secret: secret(8), ..put(21, 9) }), Err(Refusal::UnknownOperation));
         assert_eq!(desk.count("task WHERE done_at IS NULL"), 3);
         assert_eq!(places(&desk.receive(&[sign_up(2, 1)])), [2], "the first receipt stays");
+        assert_eq!(places(&desk.receive(&[sign_up(20, 1), sign_up(3, 1)])), [3, 4], "a name of a correction disturbs nobody");
     }
 
     #[test]
