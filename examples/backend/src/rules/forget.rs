@@ -4,7 +4,8 @@ use vigie::courier::waitlist::OperationId;
 use vigie::time::Timestamp;
 
 use super::opening::{Task, load_forms};
-use super::waitlist::{erase, number};
+use super::owner::erase;
+use super::statements::number;
 use crate::database::{DatabaseError, Transaction, Value};
 use crate::waitlist::Opening;
 

@@ -7,7 +7,7 @@ use vigie::courier::waitlist::{OperationId, SealedForm};
 use vigie::time::Timestamp;
 
 use super::opening::{NOTICE, sealed};
-use super::waitlist::{array, chunks, places_of};
+use super::statements::{array, chunks, places_of};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 
 /// How long a mail is taken: longer than the slowest server takes for a batch.

@@ -9,8 +9,10 @@ mod issue;
 mod mails;
 mod opening;
 mod operations;
+mod owner;
 mod publish;
 mod retention;
+mod statements;
 mod verify;
 mod waitlist;
 
@@ -33,10 +35,11 @@ pub use opening::{
     Backlog, Conflict, Finding, Hashes, Task, backlog, conflicts, count_conflicts, first_of, load_tasks, open_form, settle,
 };
 pub use operations::{Operations, operations};
+pub use owner::{Correction, Standing, correct, status, withdraw};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;
-pub use waitlist::{Correction, Received, SignUp, Standing, correct, receive, repeated, status, withdraw};
+pub use waitlist::{Received, SignUp, receive, repeated};
 
 /// What an authority can set.
 #[derive(Debug, Clone)]

@@ -13,7 +13,8 @@ use std::collections::{HashMap, HashSet};
 use vigie::courier::waitlist::{Contact, FormRules, OperationId, SealedForm, State};
 use vigie::time::Timestamp;
 
-use super::waitlist::{array, chunks, number, places_of, rows_of, word};
+use super::owner::word;
+use super::statements::{array, chunks, number, places_of, rows_of};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 use crate::waitlist::Opening;
 

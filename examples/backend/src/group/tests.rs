@@ -1,0 +1,251 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::database::{Sqlite, Work};
+
+fn put(transaction: &mut dyn Transaction, name: &str) -> Result<(), RuleError> {
+    transaction.execute("INSERT INTO setting (name) VALUES ($1)", &[name.into()])?;
+    Ok(())
+}
+
+async fn names(group: &Group) -> Vec<String> {
+    let rows = group.run(|transaction| transaction.query("SELECT name FROM setting ORDER BY name", &[])).await.unwrap();
+    rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_refused_rule_undoes_its_own_work_and_no_other() {
+    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    let good = |name| group.run(move |transaction| put(transaction, name));
+    let refused = group.run(|transaction| {
+        put(transaction, "b")?;
+        Err::<(), RuleError>(Refusal::CodeInvalid.into())
+    });
+    let broken = group.run(|transaction| {
+        put(transaction, "d")?;
+        transaction.query("SELECT nothing FROM nowhere", &[]).map(drop).map_err(RuleError::from)
+    });
+    let (a, b, c, d) = tokio::join!(good("a"), refused, good("c"), broken);
+    assert!(a.is_ok() && c.is_ok());
+    assert!(matches!(b, Err(GroupError::Refused(Refusal::CodeInvalid))));
+    assert!(matches!(d, Err(GroupError::Failed)));
+    assert_eq!(names(&group).await, ["a", "c"]);
+}
+
+/// A disk that is full when it is to commit.
+struct Full(Sqlite);
+
+impl Database for Full {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        self.0.transaction(&mut |transaction| work(transaction).and(Err(DatabaseError::Undone)))
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_not_answered() {
+    let (group, _) = Group::start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP).unwrap();
+    assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Failed)));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    let (held, holds) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = oneshot::channel();
+    let holder = group.clone();
+    let first = tokio::spawn(async move {
+        holder
+            .run(move |_| {
+                let _ = begins.send(());
+                let _ = holds.recv();
+                Ok::<(), RuleError>(())
+            })
+            .await
+    });
+    begun.await.unwrap();
+    let waiting: Vec<_> = (0..QUEUE)
+        .map(|_| {
+            let group = group.clone();
+            Box::pin(async move { group.run(|_| Ok::<(), RuleError>(())).await })
+        })
+        .map(|mut waits| {
+            // Polled once, it stands in the queue.
+            assert!(
+                std::future::Future::poll(waits.as_mut(), &mut std::task::Context::from_waker(std::task::Waker::noop()))
+                    .is_pending()
+            );
+            waits
+        })
+        .collect();
+    assert_eq!(group.waiting(), QUEUE);
+    assert!(matches!(group.run(|_| Ok::<(), RuleError>(())).await, Err(GroupError::Busy)));
+    drop(held);
+    assert!(first.await.unwrap().is_ok());
+    for waits in waiting {
+        assert!(waits.await.is_ok());
+    }
+}
+
+/// Counts transactions; the first waits until it is told to go on.
+struct Counted {
+    database: Sqlite,
+    transactions: Arc<AtomicUsize>,
+    goes_on: std::sync::mpsc::Receiver<()>,
+}
+
+impl Database for Counted {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        if self.transactions.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.goes_on.recv().unwrap();
+        }
+        self.database.transaction(work)
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_few_in_a_transaction_are_a_crowd_for_a_second() {
+    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    for name in ["a", "b", "c"] {
+        group.run(move |transaction| put(transaction, name)).await.unwrap();
+    }
+    assert!(!group.has_crowd(), "who come one after the other");
+    let (held, holds) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = oneshot::channel();
+    let first = group.run(move |_| {
+        let _ = begins.send(());
+        let _ = holds.recv();
+        Ok::<(), RuleError>(())
+    });
+    let crowd = async {
+        begun.await.unwrap();
+        let waits = (0..=CROWD).map(|_| group.run(|_| Ok::<(), RuleError>(())));
+        let waits = futures::future::join_all(waits);
+        let release = async {
+            while group.waiting() <= CROWD {
+                tokio::task::yield_now().await;
+            }
+            assert!(group.has_crowd(), "they wait");
+            drop(held);
+        };
+        tokio::join!(waits, release)
+    };
+    let _ = tokio::join!(first, crowd);
+    // It is noted after they have been answered.
+    while group.crowd.last_ms.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let seen = group.crowd.last_ms.load(Ordering::Relaxed);
+    let stays = CROWD_STAYS.as_millis() as u64;
+    assert_eq!((group.crowd.is_there(seen + stays - 1), group.crowd.is_there(seen + stays)), (true, false));
+}
+
+/// Transactions for six requests, five of which come while the first is under way.
+async fn transactions(size: NonZeroUsize) -> usize {
+    let (go_on, goes_on) = std::sync::mpsc::channel();
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+    let (group, writer) = Group::start(Box::new(counted), size).unwrap();
+    let request = || {
+        let group = group.clone();
+        tokio::spawn(async move { group.run(|transaction| transaction.query("SELECT 1", &[]).map(drop)).await.unwrap() })
+    };
+    let mut requests = vec![request()];
+    while transactions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    requests.extend((0..5).map(|_| request()));
+    while group.waiting() < 5 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).unwrap();
+    for request in requests {
+        request.await.unwrap();
+    }
+    drop(group);
+    writer.join().unwrap();
+    transactions.load(Ordering::SeqCst)
+}
+
+fn sign_up(number: u8) -> SignUp {
+    SignUp {
+        operation: vigie::courier::waitlist::OperationId([number; 16]),
+        form: vigie::courier::waitlist::SealedForm { key_id: "v1".into(), encapsulated: [0; 32], sealed: vec![number] },
+        secret_hash: vigie::courier::waitlist::SecretHash([0; 32]),
+        repeat_hash: None,
+        received_at: vigie::time::Timestamp::from_unix_s(1_619_013_600),
+    }
+}
+
+#[tokio::test]
+async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out() {
+    let (go_on, goes_on) = std::sync::mpsc::channel();
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+    let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+    let first = tokio::spawn({
+        let group = group.clone();
+        async move { group.run(|_| Ok::<(), RuleError>(())).await }
+    });
+    while transactions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let stays: Vec<_> = [1, 2, 2]
+        .map(|number| {
+            let group = group.clone();
+            tokio::spawn(async move { group.receive(sign_up(number), "v1".into()).await })
+        })
+        .into();
+    let goes = tokio::spawn({
+        let group = group.clone();
+        async move { group.receive(sign_up(3), "v1".into()).await }
+    });
+    while group.waiting() < 4 {
+        tokio::task::yield_now().await;
+    }
+    goes.abort();
+    assert!(goes.await.is_err());
+    go_on.send(()).unwrap();
+    assert!(first.await.unwrap().is_ok());
+    let mut places = Vec::new();
+    for one in stays {
+        places.push(one.await.unwrap().unwrap().place);
+    }
+    assert_eq!(places, [1, 2, 2]);
+    assert_eq!(transactions.load(Ordering::SeqCst), 2);
+    let rows = group.run(|transaction| transaction.query("SELECT place FROM sign_up", &[])).await.unwrap();
+    assert_eq!(rows.len(), 2);
+}
+
+#[tokio::test]
+async fn what_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again() {
+    let (held, goes_on) = std::sync::mpsc::channel();
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
+    let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+    group.rate.store(100, std::sync::atomic::Ordering::Relaxed);
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..=500 {
+        let group = group.clone();
+        waiting.spawn(async move { group.receive(sign_up((number % 250) as u8), "v1".into()).await });
+        // The first is under way and waits no more.
+        while transactions.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    while group.waiting() < 500 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Busy)));
+    assert_eq!(group.wait(), Duration::from_secs(5));
+    held.send(()).unwrap();
+    while let Some(answer) = waiting.join_next().await {
+        assert!(answer.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_waits_shares_a_transaction_unless_the_size_of_a_group_forbids_it() {
+    assert_eq!(transactions(MAX_GROUP).await, 2);
+    assert_eq!(transactions(NonZeroUsize::MIN).await, 6);
+    assert_eq!(transactions(NonZeroUsize::MIN.saturating_add(1)).await, 4);
+}
