@@ -8,6 +8,8 @@
 //! its own, sign-ups in one together, and no answer goes out before the commit. Who has gone away is left out. A queue that is full, or longer than what
 //! can be done in a few seconds, refuses at once: the caller is told when to come again.
 
+mod crowd;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::crowd::{CROWD, Crowd};
 use crate::database::{Database, DatabaseError, Transaction};
 use crate::rules::{self, Received, Refusal, RuleError, SignUp};
 
@@ -30,12 +33,6 @@ const FIRST_RATE: u64 = QUEUE as u64 / LONGEST_WAIT.as_secs();
 
 /// So many may wait however slow the machine is: below this, refusing costs as much as doing.
 const MIN_WAITING: u64 = 256;
-
-/// A transaction of more than this is one of a crowd.
-const CROWD: usize = 32;
-
-/// So long after its last such transaction a crowd counts as there.
-const CROWD_STAYS: Duration = Duration::from_secs(1);
 
 /// Rules in one transaction at most: longer, and the first of them waits too long.
 pub const MAX_GROUP: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
@@ -78,34 +75,6 @@ pub struct Group {
     crowd: Crowd,
 }
 
-/// When a transaction was one of a crowd last.
-#[derive(Clone)]
-struct Crowd {
-    started: Instant,
-    /// In milliseconds since then; 0 where there was none.
-    last_ms: Arc<AtomicU64>,
-}
-
-impl Crowd {
-    fn new() -> Self {
-        Self { started: Instant::now(), last_ms: Arc::default() }
-    }
-
-    /// No moment is 0.
-    fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 1
-    }
-
-    fn seen(&self, now_ms: u64) {
-        self.last_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    fn is_there(&self, now_ms: u64) -> bool {
-        let last = self.last_ms.load(Ordering::Relaxed);
-        last > 0 && now_ms.saturating_sub(last) < CROWD_STAYS.as_millis() as u64
-    }
-}
-
 impl Group {
     /// Starts the thread, with so many rules in one transaction at most. It ends when the last copy of the queue is dropped and what waits is done.
     ///
@@ -130,9 +99,15 @@ impl Group {
         self.waiting() > CROWD || self.crowd.is_there(self.crowd.now_ms())
     }
 
-    /// How long what waits will take.
-    pub fn wait(&self) -> Duration {
-        Duration::from_secs_f64(self.waiting() as f64 / self.rate.load(Ordering::Relaxed).max(1) as f64)
+    /// How long what waits will take, and those who were turned away lately: they come again, all of them.
+    pub fn backlog(&self) -> Duration {
+        let people = self.waiting() as u64 + self.crowd.turned_away(self.crowd.now_ms());
+        Duration::from_secs_f64(people as f64 / self.rate.load(Ordering::Relaxed).max(1) as f64)
+    }
+
+    fn turn_away(&self) -> GroupError {
+        self.crowd.turn_away(self.crowd.now_ms());
+        GroupError::Busy
     }
 
     /// Runs a rule in the next transaction, and answers when that is committed.
@@ -161,7 +136,7 @@ impl Group {
             });
             (is_kept, answer)
         });
-        self.queue.try_send(Job::Rule(rule)).map_err(|_| GroupError::Busy)?;
+        self.queue.try_send(Job::Rule(rule)).map_err(|_| self.turn_away())?;
         receiver.await.unwrap_or(Err(GroupError::Failed))
     }
 
@@ -172,11 +147,11 @@ impl Group {
     pub async fn receive(&self, sign_up: SignUp, receipt_key: Arc<str>) -> Result<Received, GroupError> {
         let limit = (self.rate.load(Ordering::Relaxed) * LONGEST_WAIT.as_secs()).max(MIN_WAITING);
         if self.waiting() as u64 >= limit {
-            return Err(GroupError::Busy);
+            return Err(self.turn_away());
         }
         let (answer, receiver) = oneshot::channel();
         let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, receipt_key, answer }));
-        self.queue.try_send(job).map_err(|_| GroupError::Busy)?;
+        self.queue.try_send(job).map_err(|_| self.turn_away())?;
         receiver.await.unwrap_or(Err(GroupError::Failed))
     }
 }

@@ -25,8 +25,8 @@ use crate::metrics::Call;
 use crate::rules::{self, Context, Correction, Received, Refusal, SignUp, Standing};
 use crate::waitlist::WaitlistKeys;
 
-/// The longest that somebody is asked to stay away, in seconds.
-const MAX_RETRY_AFTER_S: u64 = 120;
+/// The longest that somebody is asked to stay away, in seconds. The library adds up to half of it: within a minute after an overload all are back.
+const MAX_RETRY_AFTER_S: u64 = 36;
 
 /// A refusal on its way.
 pub(super) struct Failure(StatusCode, ErrorCode, String);
@@ -103,10 +103,10 @@ fn refused(app: &App, Failure(status, code, error): Failure) -> Response {
     response
 }
 
-/// In how many seconds to come again: anywhere in twice the time that what waits will take, so that not all come at the same moment.
+/// In how many seconds to come again: when what waits and those who were turned away are done, and not all at the same moment.
 pub(super) fn retry_after(group: &Group, rng: &mut impl CryptoRng) -> u64 {
-    let spread = (2 * group.wait().as_secs()).clamp(2, MAX_RETRY_AFTER_S);
-    1 + rng.next_u64() % spread
+    let longest = group.backlog().as_secs().clamp(2, MAX_RETRY_AFTER_S);
+    longest - rng.next_u64() % (1 + longest / 2)
 }
 
 /// The receipt, signed: the same for ever.
