@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use vigie::time::{Clock, Timestamp};
 
 use self::crowd::{CROWD, Crowd};
 use crate::database::{Database, DatabaseError, Transaction};
@@ -80,11 +81,15 @@ impl Group {
     ///
     /// # Errors
     /// Where the system starts no thread.
-    pub fn start(database: Box<dyn Database>, size: NonZeroUsize) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(
+        database: Box<dyn Database>,
+        size: NonZeroUsize,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
         let crowd = Crowd::new();
-        let writer = Writer { database, size: size.get(), rate: Arc::clone(&rate), crowd: crowd.clone() };
+        let writer = Writer { database, size: size.get(), clock, rate: Arc::clone(&rate), crowd: crowd.clone() };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
         Ok((Self { queue, rate, crowd }, thread))
     }
@@ -164,6 +169,7 @@ fn failed(error: &DatabaseError) -> GroupError {
 struct Writer {
     database: Box<dyn Database>,
     size: usize,
+    clock: Arc<dyn Clock>,
     rate: Arc<AtomicU64>,
     crowd: Crowd,
 }
@@ -201,7 +207,8 @@ impl Writer {
                 }
             }
             if !sign_ups.is_empty() {
-                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups))?);
+                let now = self.clock.now();
+                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups, now))?);
             }
             Ok(())
         });
@@ -231,10 +238,10 @@ fn in_savepoint(
 }
 
 /// All sign-ups of a group.
-fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>) -> (bool, Answer) {
+fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>, now: Timestamp) -> (bool, Answer) {
     let receipt_key = waiting.first().map(|first| Arc::clone(&first.receipt_key)).unwrap_or_default();
     let (sign_ups, senders): (Vec<SignUp>, Vec<_>) = waiting.into_iter().map(|one| (one.sign_up, one.answer)).unzip();
-    let given = rules::receive(transaction, &sign_ups, &receipt_key);
+    let given = rules::receive(transaction, &sign_ups, &receipt_key, now);
     if let Err(e) = &given {
         failed(e);
     }

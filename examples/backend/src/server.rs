@@ -119,7 +119,8 @@ impl Server {
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
 
-        let (group, writer) = Group::start(opened.database, config.group_size).context("no thread can be started")?;
+        let (group, writer) =
+            Group::start(opened.database, config.group_size, Arc::clone(&clock)).context("no thread can be started")?;
         let publisher = Publisher {
             group,
             files,

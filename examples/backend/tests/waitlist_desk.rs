@@ -38,8 +38,8 @@ fn fill(data: &Path) {
         let form = Form { national_number: number.into(), contact: contact.into(), consent: true, ..Form::default() };
         let form = opened.waitlist.sealing().seal(&form, operation, &mut rng).unwrap();
         let secret_hash = Secret([byte; 32]).hash();
-        let sign_up = SignUp { operation, form, secret_hash, repeat_hash: None, received_at: now };
-        opened.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1")).unwrap();
+        let sign_up = SignUp { operation, form, secret_hash, repeat_hash: None };
+        opened.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1", now)).unwrap();
     }
     let opening = opened.waitlist.opening.as_ref().unwrap();
     let form = FormRules { name: Presence::Optional, birth_year: Presence::Optional, ..FormRules::default() };

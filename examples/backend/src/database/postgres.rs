@@ -27,7 +27,7 @@ impl Postgres {
     /// [`DatabaseError`] where the server cannot be reached or refuses.
     pub fn connect(url: &str) -> Result<Self, DatabaseError> {
         let config: Config = url.parse()?;
-        let mut client = config.connect(NoTls)?;
+        let mut client = session(&config)?;
         let mut transaction = client.transaction()?;
         transaction.batch_execute(LOCK)?;
         transaction.batch_execute(SCHEMA)?;
@@ -36,11 +36,21 @@ impl Postgres {
     }
 }
 
+/// Statements stay prepared, their plans do not: one that was made for empty tables reads a crowd's tables whole, again and again, until the server
+/// happens to look at them.
+const PLANS: &str = "SET plan_cache_mode = force_custom_plan";
+
+fn session(config: &Config) -> Result<Client, ::postgres::Error> {
+    let mut client = config.connect(NoTls)?;
+    client.batch_execute(PLANS)?;
+    Ok(client)
+}
+
 impl Database for Postgres {
     fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
         if self.client.is_closed() {
             self.statements.clear();
-            self.client = self.config.connect(NoTls)?;
+            self.client = session(&self.config)?;
         }
         let mut inner = self.client.transaction()?;
         inner.batch_execute(LOCK)?;

@@ -1,7 +1,13 @@
 use std::sync::atomic::AtomicUsize;
 
+use vigie::time::{ManualClock, SystemClock};
+
 use super::*;
 use crate::database::{Sqlite, Work};
+
+fn start(database: Box<dyn Database>, size: NonZeroUsize) -> (Group, JoinHandle<()>) {
+    Group::start(database, size, Arc::new(SystemClock)).unwrap()
+}
 
 fn put(transaction: &mut dyn Transaction, name: &str) -> Result<(), RuleError> {
     transaction.execute("INSERT INTO setting (name) VALUES ($1)", &[name.into()])?;
@@ -15,7 +21,7 @@ async fn names(group: &Group) -> Vec<String> {
 
 #[tokio::test]
 async fn a_refused_rule_undoes_its_own_work_and_no_other() {
-    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    let (group, _) = start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP);
     let good = |name| group.run(move |transaction| put(transaction, name));
     let refused = group.run(|transaction| {
         put(transaction, "b")?;
@@ -43,13 +49,13 @@ impl Database for Full {
 
 #[tokio::test]
 async fn what_was_not_committed_is_not_answered() {
-    let (group, _) = Group::start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP).unwrap();
+    let (group, _) = start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP);
     assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Failed)));
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
-    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    let (group, _) = start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP);
     let (held, holds) = std::sync::mpsc::channel::<()>();
     let (begins, begun) = oneshot::channel();
     let holder = group.clone();
@@ -104,7 +110,7 @@ impl Database for Counted {
 
 #[tokio::test]
 async fn more_than_a_few_in_a_transaction_are_a_crowd_for_a_second() {
-    let (group, _) = Group::start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP).unwrap();
+    let (group, _) = start(Box::new(Sqlite::in_memory().unwrap()), MAX_GROUP);
     for name in ["a", "b", "c"] {
         group.run(move |transaction| put(transaction, name)).await.unwrap();
     }
@@ -144,7 +150,7 @@ async fn transactions(size: NonZeroUsize) -> usize {
     let (go_on, goes_on) = std::sync::mpsc::channel();
     let transactions = Arc::new(AtomicUsize::new(0));
     let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
-    let (group, writer) = Group::start(Box::new(counted), size).unwrap();
+    let (group, writer) = start(Box::new(counted), size);
     let request = || {
         let group = group.clone();
         tokio::spawn(async move { group.run(|transaction| transaction.query("SELECT 1", &[]).map(drop)).await.unwrap() })
@@ -172,7 +178,6 @@ fn sign_up(number: u8) -> SignUp {
         form: vigie::courier::waitlist::SealedForm { key_id: "v1".into(), encapsulated: [0; 32], sealed: vec![number] },
         secret_hash: vigie::courier::waitlist::SecretHash([0; 32]),
         repeat_hash: None,
-        received_at: vigie::time::Timestamp::from_unix_s(1_619_013_600),
     }
 }
 
@@ -181,7 +186,8 @@ async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out(
     let (go_on, goes_on) = std::sync::mpsc::channel();
     let transactions = Arc::new(AtomicUsize::new(0));
     let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
-    let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+    let clock = ManualClock::new(Timestamp::from_unix_s(1_619_013_600));
+    let (group, _) = Group::start(Box::new(counted), MAX_GROUP, Arc::new(clock.clone())).unwrap();
     let first = tokio::spawn({
         let group = group.clone();
         async move { group.run(|_| Ok::<(), RuleError>(())).await }
@@ -202,13 +208,16 @@ async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out(
     while group.waiting() < 4 {
         tokio::task::yield_now().await;
     }
+    clock.advance(Duration::from_secs(30));
     goes.abort();
     assert!(goes.await.is_err());
     go_on.send(()).unwrap();
     assert!(first.await.unwrap().is_ok());
     let mut places = Vec::new();
     for one in stays {
-        places.push(one.await.unwrap().unwrap().place);
+        let received = one.await.unwrap().unwrap();
+        assert_eq!(received.received_s, clock.now().unix_s(), "the moment of the transaction, not that of the request");
+        places.push(received.place);
     }
     assert_eq!(places, [1, 2, 2]);
     assert_eq!(transactions.load(Ordering::SeqCst), 2);
@@ -221,7 +230,7 @@ async fn what_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again
     let (held, goes_on) = std::sync::mpsc::channel();
     let transactions = Arc::new(AtomicUsize::new(0));
     let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
-    let (group, _) = Group::start(Box::new(counted), MAX_GROUP).unwrap();
+    let (group, _) = start(Box::new(counted), MAX_GROUP);
     group.rate.store(100, std::sync::atomic::Ordering::Relaxed);
     let mut waiting = tokio::task::JoinSet::new();
     for number in 0..=500 {

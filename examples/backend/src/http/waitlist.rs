@@ -130,13 +130,8 @@ fn check(form: &SealedForm) -> Result<(), Failure> {
 
 async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> Result<Response, Failure> {
     check(&request.form)?;
-    let sign_up = SignUp {
-        operation: operation(&headers)?,
-        form: request.form,
-        secret_hash: request.secret_hash,
-        repeat_hash: None,
-        received_at: app.clock().now(),
-    };
+    let sign_up =
+        SignUp { operation: operation(&headers)?, form: request.form, secret_hash: request.secret_hash, repeat_hash: None };
     let group = &app.publisher.group;
     let received = if app.waitlist.takes(&sign_up.form) {
         group.receive(sign_up, app.waitlist.signer().id().into()).await?

@@ -27,8 +27,6 @@ pub struct SignUp {
     pub secret_hash: SecretHash,
     /// Knows the repeat of a form that was sealed by this server: sealing never gives the same bytes again.
     pub repeat_hash: Option<[u8; 32]>,
-    /// When it came.
-    pub received_at: Timestamp,
 }
 
 /// What was committed, now or before: what a receipt says.
@@ -48,7 +46,8 @@ pub struct Received {
     pub is_new: bool,
 }
 
-/// Takes sign-ups in, in their order; an answer for each. `receipt_key` signs the receipts of those that are new.
+/// Takes sign-ups in, in their order; an answer for each. `receipt_key` signs the receipts of those that are new, which are received `now`: a moment of
+/// this transaction, so that places rise with time also where several processes write in turns.
 ///
 /// # Errors
 /// [`DatabaseError`]; nothing is kept then.
@@ -56,6 +55,7 @@ pub fn receive(
     transaction: &mut dyn Transaction,
     sign_ups: &[SignUp],
     receipt_key: &str,
+    now: Timestamp,
 ) -> Result<Vec<Result<Received, Refusal>>, DatabaseError> {
     let mut known = HashMap::new();
     for chunk in chunks(sign_ups) {
@@ -78,7 +78,7 @@ pub fn receive(
         let received = Received {
             operation: sign_up.operation,
             place,
-            received_s: sign_up.received_at.unix_s(),
+            received_s: now.unix_s(),
             form_hash,
             receipt_key: receipt_key.to_owned(),
             is_new: true,

@@ -45,7 +45,7 @@ fn sign_up(rng: &mut ChaCha20Rng) -> SignUp {
     rng.fill_bytes(&mut form.sealed);
     rng.fill_bytes(&mut operation);
     rng.fill_bytes(&mut secret);
-    SignUp { operation: OperationId(operation), form, secret_hash: SecretHash(secret), repeat_hash: None, received_at: NOW }
+    SignUp { operation: OperationId(operation), form, secret_hash: SecretHash(secret), repeat_hash: None }
 }
 
 struct Record {
@@ -74,7 +74,7 @@ fn record() -> Record {
     for _ in 0..GROUPS {
         let mut group: Vec<SignUp> = (0..1 + rng.next_u32() % 12).map(|_| sign_up(rng)).collect();
         group.push(last);
-        let answers = database.run(|transaction| rules::receive(transaction, &group, "v1")).unwrap();
+        let answers = database.run(|transaction| rules::receive(transaction, &group, "v1", NOW)).unwrap();
         assert!(answers.iter().all(Result::is_ok));
         acknowledged.push((vfs::recorded(), content(&mut *database).unwrap()));
         last = group.swap_remove(0);

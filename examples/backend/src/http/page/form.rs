@@ -146,7 +146,6 @@ async fn sign_up(app: &App, own: &Own, form: &Form) -> Result<Received, GroupErr
         form: sealed(app, form, own.operation, &mut app.rng())?,
         secret_hash: own.secret.hash(),
         repeat_hash: Some(repeat_hash(app, own, own.operation, form)),
-        received_at: app.clock().now(),
     };
     app.publisher.group.receive(sign_up, app.waitlist.signer().id().into()).await
 }

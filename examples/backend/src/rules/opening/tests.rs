@@ -56,9 +56,9 @@ impl List {
 
     /// Signs up with what was sealed for this operation. The place.
     fn receive(&mut self, operation: OperationId, form: SealedForm) -> u64 {
-        let sign_up =
-            SignUp { operation, form, secret_hash: Secret([7; 32]).hash(), repeat_hash: Some([9; 32]), received_at: NOW };
-        let answers = self.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1")).unwrap();
+        let sign_up = SignUp { operation, form, secret_hash: Secret([7; 32]).hash(), repeat_hash: Some([9; 32]) };
+        let answers =
+            self.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1", NOW)).unwrap();
         answers[0].clone().unwrap().place
     }
 

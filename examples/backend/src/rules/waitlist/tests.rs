@@ -25,7 +25,7 @@ fn operation(number: u64) -> OperationId {
 }
 
 fn sign_up(number: u64, byte: u8) -> SignUp {
-    SignUp { operation: operation(number), form: form(byte), secret_hash: secret(7).hash(), repeat_hash: None, received_at: NOW }
+    SignUp { operation: operation(number), form: form(byte), secret_hash: secret(7).hash(), repeat_hash: None }
 }
 
 struct Desk {
@@ -43,7 +43,7 @@ impl Desk {
     }
 
     fn receive(&mut self, sign_ups: &[SignUp]) -> Vec<Result<Received, Refusal>> {
-        self.database.run(|transaction| receive(transaction, sign_ups, "v1")).unwrap()
+        self.database.run(|transaction| receive(transaction, sign_ups, "v1", NOW)).unwrap()
     }
 
     fn ask<T>(&mut self, mut rule: impl FnMut(&mut dyn Transaction, &Context<'_>) -> Result<T, RuleError>) -> Result<T, Refusal> {
