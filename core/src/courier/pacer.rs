@@ -58,6 +58,9 @@ const PERSON_SOON: u32 = 4;
 /// The retry budget: beyond these, at least this much time lies between two attempts.
 const PERSON_RETRY_SPACING: Duration = Duration::from_secs(10 * 60);
 
+/// So long a person who asked for what is polled counts as waiting: the first of the later repeats comes within it.
+const PERSON_WAITS: Duration = Duration::from_secs(2 * PERSON_RETRY_CAP.as_secs());
+
 /// A server that is there and refuses a person says when it has room; this at first, and twice as much with each attempt, is the least in between, so
 /// that one that says too little is not asked the more often the more it refuses.
 const PERSON_REFUSED_BASE: Duration = Duration::from_secs(1);
@@ -96,10 +99,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// What is polled, and was asked for by a person at `asked`: who waits does so for a quarter of an hour.
+    /// What is polled, and was asked for at `asked` by a person who has not got it yet and waits for half an hour.
     pub fn polled(period: Period, asked: Option<Timestamp>, now: Timestamp) -> Self {
         // A clock that was set back since makes nobody wait for years.
-        let is_awaited = asked.is_some_and(|asked| asked <= now && now.since(asked) <= PERSON_RETRY_CAP);
+        let is_awaited = asked.is_some_and(|asked| asked <= now && now.since(asked) <= PERSON_WAITS);
         if is_awaited { Self::Person } else { Self::Poll(period) }
     }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use vigie::time::{Clock, Timestamp};
 
+pub use self::crowd::AWAY;
 use self::crowd::{CROWD, Crowd};
 use crate::database::{Database, DatabaseError, Transaction};
 use crate::rules::{self, Received, Refusal, RuleError, SignUp};

@@ -36,7 +36,7 @@ struct PollState {
     etag: Option<String>,
     due_ms: i64,
     attempts: u32,
-    /// When somebody asked for it who waits.
+    /// When somebody asked for it who still waits.
     #[serde(default)]
     asked_ms: Option<i64>,
     /// When the one that is kept was last seen at its server.
@@ -177,6 +177,7 @@ impl Courier {
         if has_answered {
             pacer.answered(context.now);
             (state.attempts, state.due_ms) = (0, state.period().next(context.now).unix_ms());
+            state.asked_ms = None;
         } else {
             state.attempts = state.attempts.saturating_add(1);
             let failure = failure_of(&answer.result);
@@ -187,9 +188,9 @@ impl Courier {
             state.seen_ms = Some(context.now.unix_ms());
         }
         if let Some(reason) = refused {
-            // Told once, not with each poll; whoever waits is always told.
+            // Told once, not with each poll or repeat; whoever waits is always told.
             let words = Some(reason.to_string());
-            if state.refused != words || answer.work == Work::Person {
+            if state.refused != words || (answer.work == Work::Person && state.attempts <= 1) {
                 news.push(News::BulletinRefused { reason });
             }
             state.refused = words;

@@ -18,7 +18,7 @@ const MAX_MISSES: u32 = 6;
 
 impl Courier {
     /// Somebody waits for the key lists: they are asked for at once, as what a person waits for, and the bulletin with them, but no sooner than a server
-    /// wants to be asked again; [`KeyListStatus::next_poll`] says when.
+    /// wants to be asked again; [`KeyListStatus::next_poll`] says when. What fails is tried again as for a person for half an hour, then as a poll.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -50,8 +50,7 @@ impl Courier {
     ) -> Result<Option<Next>, StoreError> {
         let list = &self.servers.key_lists[index];
         let mut state = self.list(context, index)?;
-        let asked = state.asked_ms.map(Timestamp::from_unix_ms);
-        let work = Work::polled(state.period(self.list_period()), asked, context.now);
+        let work = Work::polled(state.period(self.list_period()), state.asked(), context.now);
         let due = Timestamp::from_unix_ms(state.due_ms);
         let Some(rest_of_index) = rest(due, context.now) else {
             let request = state.index_request(list);

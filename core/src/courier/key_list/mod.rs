@@ -99,6 +99,13 @@ impl ListState {
         state
     }
 
+    /// When somebody asked who still waits, for the index or a file of it.
+    pub(super) fn asked(&self) -> Option<Timestamp> {
+        let has_waiting = self.files.iter().any(|file| matches!(file.state, FileState::Waiting { .. }));
+        let asked = self.asked_ms.filter(|_| has_waiting || self.seen_ms <= self.asked_ms);
+        asked.map(Timestamp::from_unix_ms)
+    }
+
     pub(super) fn period(&self, length: Duration) -> Period {
         Period::new(length, self.random)
     }

@@ -10,8 +10,9 @@ pub(super) const CROWD: usize = 32;
 /// So long after its last such transaction a crowd counts as there.
 pub(super) const CROWD_STAYS: Duration = Duration::from_secs(1);
 
-/// Those who were turned away within this time count as still to come: about as long they stay away, so that each is counted once.
-pub(super) const AWAY: Duration = Duration::from_secs(36);
+/// Those who were turned away within this time count as still to come. It is as long as they are told to stay away at most, so that in a long overload
+/// each is counted about once.
+pub const AWAY: Duration = Duration::from_secs(36);
 
 /// The people who come, as far as it is known.
 #[derive(Clone)]

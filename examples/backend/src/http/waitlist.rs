@@ -20,13 +20,13 @@ use vigie::courier::wire::IDEMPOTENCY_KEY_HEADER;
 use super::App;
 use super::body::{self, BodyError};
 use super::public::in_group;
-use crate::group::{Group, GroupError};
+use crate::group::{AWAY, Group, GroupError};
 use crate::metrics::Call;
 use crate::rules::{self, Context, Correction, Received, Refusal, SignUp, Standing};
 use crate::waitlist::WaitlistKeys;
 
-/// The longest that somebody is asked to stay away, in seconds. The library adds up to half of it: within a minute after an overload all are back.
-const MAX_RETRY_AFTER_S: u64 = 36;
+/// The longest that somebody is asked to stay away, in seconds. The library adds up to half of it: within a minute after an overload all apps are back.
+const MAX_RETRY_AFTER_S: u64 = AWAY.as_secs();
 
 /// A refusal on its way.
 pub(super) struct Failure(StatusCode, ErrorCode, String);

@@ -138,7 +138,8 @@ pub fn settle(
 ) -> Result<(), DatabaseError> {
     let current = current(transaction, findings)?;
     // Another process may have done the others, and their owners may have corrected or withdrawn them meanwhile.
-    let findings: Vec<&Finding> = findings.iter().filter(|finding| current.contains(&finding.operation)).collect();
+    let findings: Vec<&Finding> =
+        findings.iter().filter(|finding| current.contains(&(finding.place, finding.operation))).collect();
     apply(transaction, &findings, opening, now)?;
     for chunk in chunks(tasks) {
         let statement = format!(
@@ -158,12 +159,12 @@ fn ends<T>(chunk: &[T], place: impl Fn(&T) -> u64) -> [Value; 2] {
     [places().min(), places().max()].map(|end| number(end.unwrap_or_default()))
 }
 
-/// Operations whose task is not done, and whose form is the present one.
-fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<HashSet<OperationId>, DatabaseError> {
+/// Places and operations whose task is not done, and whose form is the present one. One name may stand at two places.
+fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<HashSet<(u64, OperationId)>, DatabaseError> {
     let mut current = HashSet::new();
     for chunk in chunks(findings) {
         let statement = format!(
-            "SELECT task.operation_id FROM task JOIN sign_up ON sign_up.place = task.place
+            "SELECT task.place, task.operation_id FROM task JOIN sign_up ON sign_up.place = task.place
              WHERE done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL
              AND task.place BETWEEN $1 AND $2 AND task.operation_id IN {}",
             places_of(3, chunk.len())
@@ -171,7 +172,7 @@ fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<Ha
         let ids = chunk.iter().map(|finding| finding.operation.0.into());
         let values: Vec<Value> = ends(chunk, |finding| finding.place).into_iter().chain(ids).collect();
         for row in transaction.query(&statement, &values)? {
-            current.insert(OperationId(array(&row, 0)?));
+            current.insert((row.integer(0)?.unsigned_abs(), OperationId(array(&row, 1)?)));
         }
     }
     Ok(current)

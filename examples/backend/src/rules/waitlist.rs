@@ -47,7 +47,7 @@ pub struct Received {
 }
 
 /// Takes sign-ups in, in their order; an answer for each. `receipt_key` signs the receipts of those that are new, which are received `now`: a moment of
-/// this transaction, so that places rise with time also where several processes write in turns.
+/// this transaction, so that places rise with the time of a machine also where several of its processes write in turns.
 ///
 /// # Errors
 /// [`DatabaseError`]; nothing is kept then.

@@ -83,7 +83,8 @@ async fn every_confirmation_arrives_whatever_the_mail_server_does() {
         config.waitlist_round = DAY;
         config.mail.server = Some(format!("smtp://127.0.0.1:{}", server.port));
         config.mail.from = "list@example.org".into();
-        config.mail.time = Duration::from_secs(1);
+        // More than a slow machine needs to answer; it is waited for twice.
+        config.mail.time = Duration::from_secs(5);
     })
     .await;
     let mut people = People::new(&backend);
@@ -117,9 +118,9 @@ async fn every_confirmation_arrives_whatever_the_mail_server_does() {
     assert_eq!(mails.len(), addresses.len());
     for (address, mails) in &mails {
         assert!(addresses.contains(address));
-        // What was swallowed after that look came twice, too; and once more each time that this machine was too slow to answer within the second.
+        // What was swallowed after that look came twice, too.
         let least = 1 + swallowed.get(address).map_or(0, Vec::len);
-        assert!((least..=5).contains(&mails.len()), "{address}: {} times, at least {least}", mails.len());
+        assert!((least..=2).contains(&mails.len()), "{address}: {} times, at least {least}", mails.len());
         assert!(mails.iter().all(|mail| *mail == mails[0] && mail.contains("Message-ID: <")), "a repeat is the same");
     }
     backend.clock.advance(DAY);

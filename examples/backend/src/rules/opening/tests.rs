@@ -91,7 +91,7 @@ impl List {
 
     /// What a round finds before it settles.
     fn find(&mut self) -> (Vec<Task>, Vec<Finding>) {
-        let tasks = self.database.run(|transaction| load_tasks(transaction, 200)).unwrap();
+        let tasks = self.database.run(|transaction| load_tasks(transaction, 64)).unwrap();
         let findings = tasks.iter().filter_map(|task| open_form(task, self.opening(), &RULES, 2021)).collect();
         (tasks, findings)
     }
@@ -300,6 +300,24 @@ fn what_was_corrected_or_withdrawn_while_it_was_opened_stays_so() {
     assert_eq!(list.state(corrected), rejected("national_number"));
     assert_eq!(list.deliver(NOW), []);
     assert!(list.rows("SELECT place FROM opened", &[]).is_empty());
+}
+
+#[test]
+fn a_name_that_stands_at_two_places_brings_nothing_back_that_was_withdrawn() {
+    let mut list = List::new();
+    let (withdrawn, operation) = list.sign_up(&form("1234", "a@example.org"));
+    list.correct(operation, &form("1234", "b@example.org"));
+    let name = OperationId([list.next; 16]);
+    let sealed = list.keys.sealing().seal(&form("5678", "c@example.org"), name, &mut list.rng).unwrap();
+    let stays = list.receive(name, sealed);
+    let places = list.database.run(|transaction| rules::places_of_operation(transaction, name)).unwrap();
+    assert_eq!(places, [withdrawn, stays]);
+    let found = list.find();
+    list.withdraw(operation);
+    list.settle(&found, NOW);
+    assert_eq!((list.state(withdrawn).0, list.state(stays).0), ("withdrawn".into(), "processed".into()));
+    assert_eq!(list.deliver(NOW), [(stays, MailKind::Confirmation)]);
+    assert_eq!(list.rows("SELECT place FROM opened", &[]).len(), 1);
 }
 
 #[test]
