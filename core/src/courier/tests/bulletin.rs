@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::courier::bulletin::{BulletinSigner, KeptBulletin};
+use crate::courier::pacer::POLL_PERIOD;
 
 const URL: &str = "https://files.example/bulletin.txt";
 
@@ -214,4 +215,27 @@ fn somebody_who_waits_gets_it_at_once() {
     courier.fetch_bulletin_now(&mut scene.phone.context()).unwrap();
     let Next::Send(errand) = courier.next(&mut scene.phone.context()).unwrap() else { unreachable!() };
     assert_eq!((errand.request.url.as_str(), errand.work), (URL, Work::Person));
+}
+
+#[test]
+fn somebody_who_waits_is_told_once_why_it_is_refused() {
+    let mut scene = Scene::new();
+    scene.phone.courier().fetch_bulletin_now(&mut scene.phone.context()).unwrap();
+    let news = scene.run(HOUR / 4, |_| Ok(answer(200, b"<html>Welcome to our hotel".to_vec())));
+    assert!(scene.asked.len() >= 5, "it is tried again");
+    assert_eq!(news.iter().filter(|news| matches!(news, News::BulletinRefused { .. })).count(), 1);
+}
+
+#[test]
+fn who_has_got_it_waits_no_more() {
+    let mut scene = Scene::new();
+    let file = scene.file(7);
+    scene.polled(200, file);
+    let next_poll = scene.asked.last().unwrap().0.after(POLL_PERIOD);
+    scene.phone.now = next_poll.before(Duration::from_secs(300));
+    scene.phone.courier().fetch_bulletin_now(&mut scene.phone.context()).unwrap();
+    scene.run(Duration::from_secs(60), |_| Ok(answer(304, Vec::new())));
+    let so_far = scene.asked.len();
+    scene.run(Duration::from_secs(1_500), |_| Err(TransportError::TimedOut));
+    assert_eq!(scene.asked[so_far..].iter().map(|(at, _)| *at).collect::<Vec<_>>(), [next_poll], "no repeat comes soon");
 }

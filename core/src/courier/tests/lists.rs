@@ -124,6 +124,21 @@ fn somebody_who_waits_gets_the_lists_soon_though_index_and_file_fail_and_is_a_po
 }
 
 #[test]
+fn who_has_got_the_lists_waits_no_more() {
+    let mut phone = Phone::new(7);
+    let mut server = with_files(&[("1", b"good")]);
+    phone.run(&mut server, 5 * HOUR, |_| false);
+    phone.now = status(&phone).next_poll.before(Duration::from_secs(300));
+    phone.courier().sync_now(&mut phone.context()).unwrap();
+    let asked_at = phone.now;
+    phone.run(&mut server, HOUR, |phone| phone.now > asked_at);
+    assert!(status(&phone).seen_at >= Some(asked_at));
+    server.fates = vec![Fate::Lost; 100];
+    phone.run(&mut server, HOUR / 4, |_| false);
+    assert_eq!(server.fates.len(), 99, "the poll of this moment, and no repeat soon");
+}
+
+#[test]
 fn somebody_who_waits_asks_no_sooner_than_the_server_said_and_is_told_when() {
     let mut phone = Phone::new(8);
     let mut server = with_files(&[("1", b"good")]);
