@@ -113,7 +113,6 @@ impl Server {
         let (admin, admin_address) = bind(share.is_first(), config.admin_listen)?;
         // PostgreSQL's client blocks while it connects.
         let (config, opened) = tokio::task::spawn_blocking(move || open(&config).map(|opened| (config, opened))).await??;
-        let folder = config.data.join("public");
         let files = open_files(&config)?;
         let client_json = client_json(&config, public_address, &opened)?;
         let path = config.data.join("client.json");
@@ -144,28 +143,11 @@ impl Server {
             rng: Mutex::new(random()?),
         });
         let (end, ends) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let served = config.bucket.is_none().then_some(folder.as_path());
-        if let Some(public) = public {
-            tasks.spawn(http::serve(
-                public,
-                http::public_router(Arc::clone(&app), served),
-                config.share,
-                config.sender_time,
-                ends.clone(),
-            ));
-        }
         let opener = match app.waitlist.opening {
             Some(_) if share.is_first() => Some(Arc::new(Opener::new(Arc::clone(&app), &config)?)),
             _ => None,
         };
-        if let Some(opener) = &opener {
-            Arc::clone(opener).spawn(&mut tasks, &ends);
-        }
-        if let Some(admin) = admin {
-            tasks.spawn(http::serve(admin, http::admin_router(Arc::clone(&app)), config.share, config.sender_time, ends.clone()));
-            tasks.spawn(rounds(Arc::clone(&app), ends));
-        }
+        let tasks = tasks(&app, &config, opener.as_ref(), [public, admin], &ends);
         Ok(Self { public: public_address, admin: admin_address, app, opener, end, tasks, writer })
     }
 
@@ -201,6 +183,31 @@ impl Server {
         let writer = self.writer;
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     }
+}
+
+/// All that goes on until the end: what listens, and what runs beside it.
+fn tasks(
+    app: &Arc<App>,
+    config: &Config,
+    opener: Option<&Arc<Opener>>,
+    [public, admin]: [Option<TcpListener>; 2],
+    ends: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let serve = |listener, router| http::serve(listener, router, config.share, config.sender_time, ends.clone());
+    if let Some(public) = public {
+        let folder = config.data.join("public");
+        let served = config.bucket.is_none().then_some(folder.as_path());
+        tasks.spawn(serve(public, http::public_router(Arc::clone(app), served)));
+    }
+    if let Some(opener) = opener {
+        Arc::clone(opener).spawn(&mut tasks, ends);
+    }
+    if let Some(admin) = admin {
+        tasks.spawn(serve(admin, http::admin_router(Arc::clone(app))));
+        tasks.spawn(rounds(Arc::clone(app), ends.clone()));
+    }
+    tasks
 }
 
 /// Listens. The system spreads connections over all processes of a share.

@@ -66,6 +66,15 @@ impl PollState {
         }
     }
 
+    /// Told once, not with each poll or repeat; whoever waits is always told.
+    fn refuse(&mut self, reason: BulletinError, work: Work, news: &mut Vec<News>) {
+        let words = Some(reason.to_string());
+        if self.refused != words || (work == Work::Person && self.attempts <= 1) {
+            news.push(News::BulletinRefused { reason });
+        }
+        self.refused = words;
+    }
+
     /// Always the built-in one, so that a period that was a mistake can be taken back soon.
     fn period(&self) -> Period {
         Period::new(POLL_PERIOD, self.random)
@@ -188,12 +197,7 @@ impl Courier {
             state.seen_ms = Some(context.now.unix_ms());
         }
         if let Some(reason) = refused {
-            // Told once, not with each poll or repeat; whoever waits is always told.
-            let words = Some(reason.to_string());
-            if state.refused != words || (answer.work == Work::Person && state.attempts <= 1) {
-                news.push(News::BulletinRefused { reason });
-            }
-            state.refused = words;
+            state.refuse(reason, answer.work, news);
         }
         notes.push(note(&name, &pacer));
         keep(context.store, server, &state, notes)?;
