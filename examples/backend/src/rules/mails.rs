@@ -7,7 +7,7 @@ use vigie::courier::waitlist::{OperationId, SealedForm};
 use vigie::time::Timestamp;
 
 use super::opening::{NOTICE, sealed};
-use super::statements::{array, chunks, places_of};
+use super::statements::{array, chunks, placeholders};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 
 /// How long a mail is taken: longer than the slowest server takes for a batch.
@@ -85,7 +85,7 @@ pub fn take_mails(transaction: &mut dyn Transaction, now: Timestamp, limit: u32)
 /// Sets a moment of all these mails.
 fn set_all(transaction: &mut dyn Transaction, column: &str, moment: Timestamp, ids: &[&str]) -> Result<(), DatabaseError> {
     for chunk in chunks(ids) {
-        let statement = format!("UPDATE mail SET {column} = $1 WHERE message_id IN {}", places_of(2, chunk.len()));
+        let statement = format!("UPDATE mail SET {column} = $1 WHERE message_id IN {}", placeholders(2, chunk.len()));
         let ids = chunk.iter().map(|id| (*id).into());
         let values: Vec<Value> = std::iter::once(moment.unix_ms().into()).chain(ids).collect();
         transaction.execute(&statement, &values)?;

@@ -14,7 +14,7 @@ use vigie::courier::waitlist::{Contact, FormRules, OperationId, SealedForm, Stat
 use vigie::time::Timestamp;
 
 use super::owner::word;
-use super::statements::{array, chunks, number, places_of, rows_of};
+use super::statements::{array, chunks, number, placeholders, rows_of};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 use crate::waitlist::Opening;
 
@@ -144,7 +144,7 @@ pub fn settle(
     for chunk in chunks(tasks) {
         let statement = format!(
             "UPDATE task SET done_at = $1 WHERE done_at IS NULL AND place BETWEEN $2 AND $3 AND operation_id IN {}",
-            places_of(4, chunk.len())
+            placeholders(4, chunk.len())
         );
         let ids = chunk.iter().map(|task| task.operation.0.into());
         let values: Vec<Value> = [now.unix_ms().into()].into_iter().chain(ends(chunk, |task| task.place)).chain(ids).collect();
@@ -167,7 +167,7 @@ fn current(transaction: &mut dyn Transaction, findings: &[Finding]) -> Result<Ha
             "SELECT task.place, task.operation_id FROM task JOIN sign_up ON sign_up.place = task.place
              WHERE done_at IS NULL AND form_operation = task.operation_id AND sealed IS NOT NULL
              AND task.place BETWEEN $1 AND $2 AND task.operation_id IN {}",
-            places_of(3, chunk.len())
+            placeholders(3, chunk.len())
         );
         let ids = chunk.iter().map(|finding| finding.operation.0.into());
         let values: Vec<Value> = ends(chunk, |finding| finding.place).into_iter().chain(ids).collect();
@@ -211,7 +211,7 @@ fn apply(
         )?;
     }
     for chunk in chunks(&processed) {
-        let statement = format!("UPDATE sign_up SET state = $1, reason = '' WHERE place IN {}", places_of(2, chunk.len()));
+        let statement = format!("UPDATE sign_up SET state = $1, reason = '' WHERE place IN {}", placeholders(2, chunk.len()));
         let places = chunk.iter().map(|(finding, _)| number(finding.place));
         let values: Vec<Value> = std::iter::once(word(State::Processed).into()).chain(places).collect();
         transaction.execute(&statement, &values)?;
@@ -234,7 +234,7 @@ fn apply(
 fn known(transaction: &mut dyn Transaction, findings: &[&Finding]) -> Result<HashMap<u64, [u8; 32]>, DatabaseError> {
     let mut known = HashMap::new();
     for chunk in chunks(findings) {
-        let statement = format!("SELECT place, number_hash FROM opened WHERE place IN {}", places_of(1, chunk.len()));
+        let statement = format!("SELECT place, number_hash FROM opened WHERE place IN {}", placeholders(1, chunk.len()));
         let places: Vec<Value> = chunk.iter().map(|finding| number(finding.place)).collect();
         for row in transaction.query(&statement, &places)? {
             known.insert(row.integer(0)?.unsigned_abs(), array(&row, 1)?);

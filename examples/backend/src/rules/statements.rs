@@ -27,13 +27,13 @@ pub(super) fn chunks<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// `($1, $2, $3)`, counted from `first`.
-pub(super) fn places_of(first: usize, count: usize) -> String {
+pub(super) fn placeholders(first: usize, count: usize) -> String {
     let names: Vec<String> = (first..first + count).map(|number| format!("${number}")).collect();
     format!("({})", names.join(", "))
 }
 
 /// `($1, $2), ($3, $4)`.
 pub(super) fn rows_of(columns: usize, rows: usize) -> String {
-    let rows: Vec<String> = (0..rows).map(|row| places_of(1 + row * columns, columns)).collect();
+    let rows: Vec<String> = (0..rows).map(|row| placeholders(1 + row * columns, columns)).collect();
     rows.join(", ")
 }

@@ -9,7 +9,7 @@ use vigie::courier::waitlist::{OperationId, SealedForm, SecretHash, State};
 use vigie::time::Timestamp;
 
 use super::owner::word;
-use super::statements::{array, chunks, number, places_of, rows_of};
+use super::statements::{array, chunks, number, placeholders, rows_of};
 use super::{Refusal, RuleError};
 use crate::database::{DatabaseError, Row, Transaction, Value};
 
@@ -59,7 +59,7 @@ pub fn receive(
 ) -> Result<Vec<Result<Received, Refusal>>, DatabaseError> {
     let mut known = HashMap::new();
     for chunk in chunks(sign_ups) {
-        let statement = format!("{SELECT} WHERE operation_id IN {}", places_of(1, chunk.len()));
+        let statement = format!("{SELECT} WHERE operation_id IN {}", placeholders(1, chunk.len()));
         let ids: Vec<Value> = chunk.iter().map(|sign_up| sign_up.operation.0.into()).collect();
         for row in transaction.query(&statement, &ids)? {
             let kept = kept(&row)?;
