@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use hyper::Uri;
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::slow_disk::SlowDisk;
 
 /// Where the backend takes its database from; a password does not show in the list of processes so.
 const DATABASE: &str = "VIGIE_BACKEND_DATABASE";
@@ -21,10 +23,8 @@ pub(crate) struct Setup {
     pub(crate) program: PathBuf,
     /// PostgreSQL in place of SQLite.
     pub(crate) database: Option<String>,
-    /// A shared library that is loaded before all others.
-    pub(crate) preload: Option<PathBuf>,
-    /// What else it finds in its environment.
-    pub(crate) environment: Option<(&'static str, String)>,
+    /// Its disk, where that is slow.
+    pub(crate) slow_disk: Option<Arc<SlowDisk>>,
     /// Everything that it keeps.
     pub(crate) data: PathBuf,
     /// Where it serves apps and admins; free ports where nothing is said.
@@ -38,7 +38,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// As it is without options.
     pub(crate) fn new(program: PathBuf, data: PathBuf) -> Self {
-        Self { program, database: None, preload: None, environment: None, data, listen: None, group_size: None, processes: None }
+        Self { program, database: None, slow_disk: None, data, listen: None, group_size: None, processes: None }
     }
 
     fn command(&self) -> Command {
@@ -56,10 +56,9 @@ impl Setup {
         if let Some(url) = &self.database {
             command.env(DATABASE, url);
         }
-        if let Some(library) = &self.preload {
-            command.env("LD_PRELOAD", library);
+        if let Some(slow) = &self.slow_disk {
+            command.envs(slow.environment());
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -91,7 +90,8 @@ impl Backend {
         };
         // It goes on writing; a pipe that nobody reads would end it.
         std::thread::spawn(move || lines.for_each(drop));
-        if let Some(library) = &setup.preload {
+        if let Some(slow) = &setup.slow_disk {
+            let library = slow.library();
             ensure!(process.has_loaded(library) != Some(false), "the backend did not load {}", library.display());
         }
         let client: Value = serde_json::from_slice(&read(&setup.data.join("client.json"))?)?;

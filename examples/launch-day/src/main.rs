@@ -8,6 +8,7 @@ mod load;
 mod pacing;
 mod process;
 mod progress;
+mod slow_disk;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::crowd::{CrowdArgs, PartArgs, ProveArgs};
 use crate::curve::CurveArgs;
 use crate::load::LoadArgs;
 use crate::pacing::PacingArgs;
+use crate::slow_disk::SlowDiskArgs;
 
 /// A promise is kept.
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -61,6 +63,7 @@ enum Command {
     Curve(CurveArgs),
     Pacing(PacingArgs),
     Load(LoadArgs),
+    SlowDisk(SlowDiskArgs),
     /// One process of the crowd
     #[command(hide = true)]
     Part(PartArgs),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Some(Command::Curve(args)) => curve::run(args),
         Some(Command::Pacing(args)) => pacing::run(args),
         Some(Command::Load(args)) => load::run(args),
+        Some(Command::SlowDisk(args)) => slow_disk::run(args),
         Some(Command::Part(args)) => crowd::play(args),
     };
     ended.unwrap_or_else(|error| report(&error))

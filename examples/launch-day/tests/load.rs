@@ -146,7 +146,9 @@ fn what_cannot_be_measured_is_said_with_the_next_step() {
         return;
     }
     assert!(refused(&["--database", "postgres://127.0.0.1:1/x"]).contains("PostgreSQL cannot be used"));
-    assert!(refused(&["--preload", "/no/such/library.so"]).contains("cannot be loaded"));
-    #[cfg(target_os = "linux")]
-    assert!(refused(&["--preload", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]).contains("did not load"));
+    let fast = ["--slow-fsync", "5ms", "--database", "postgres://127.0.0.1:1/x"];
+    assert!(refused(&fast).contains("PostgreSQL has a disk of its own"));
+    let empty = tempfile::tempdir().unwrap();
+    let none = [&fast[..], &["--slow-disk", empty.path().to_str().unwrap()]].concat();
+    assert!(refused(&none).contains("make one with `launch-day slow-disk"));
 }

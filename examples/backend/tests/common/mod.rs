@@ -26,6 +26,11 @@ pub(crate) struct Postgresql {
 impl Postgresql {
     /// Where it is installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// With this in its environment, where it is installed.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Option<Self> {
         if !Path::new(BIN).join("initdb").exists() {
             skipped("PostgreSQL 15 is not installed (Debian: postgresql-15)");
             return None;
@@ -46,6 +51,7 @@ impl Postgresql {
         let mut start = as_postgres(&format!("{BIN}/pg_ctl"));
         start.args(["start", "-w", "-t", "60", "-D"]).arg(&data).arg("-l").arg(server.folder.join("log"));
         start.arg("-o").arg(format!("-p {} -k {} -c listen_addresses=127.0.0.1", server.port, server.folder.display()));
+        start.envs(environment.iter().copied());
         // The server inherits them, and whoever waited for their end would wait for the server's.
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(start.status().unwrap().success());

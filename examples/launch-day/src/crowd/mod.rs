@@ -17,7 +17,6 @@ mod plot;
 mod proof;
 mod scene;
 mod server;
-mod slow_disk;
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,6 +24,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -39,6 +39,7 @@ use vigie::time::{Clock, SystemClock};
 use crate::backend::{self, Setup};
 use crate::ending;
 use crate::progress::Progress;
+use crate::slow_disk::SlowDisk;
 use findings::Findings;
 use part::Plan;
 use parts::Part;
@@ -46,7 +47,6 @@ use person::Outcome;
 use proof::{Database, Holder, Proof};
 use scene::{Arrival, Scene};
 use server::{List, Own};
-use slow_disk::SlowDisk;
 
 pub(crate) use part::{PartArgs, run as play};
 
@@ -92,9 +92,9 @@ pub(crate) struct CrowdArgs {
     one_address: bool,
 
     /// Let so many times as many people come as can be served: the server is held down by a slow disk and a small batch meanwhile (Linux, with a C
-    /// compiler)
+    /// compiler; a PostgreSQL with --slow-disk)
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10),
-          conflicts_with_all = ["people", "arrival", "server", "database", "kill_at", "straightforward", "processes", "slow_fsync", "idle"])]
+          conflicts_with_all = ["people", "arrival", "server", "kill_at", "straightforward", "processes", "slow_fsync", "idle"])]
     overload: Option<u32>,
 
     /// How long --overload lasts
@@ -112,9 +112,13 @@ pub(crate) struct CrowdArgs {
     #[arg(long, value_name = "N", conflicts_with = "server")]
     processes: Option<u16>,
 
-    /// Let each synchronisation of the backend's disk take so much longer, such as 5ms (Linux, with a C compiler)
+    /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler; a PostgreSQL with --slow-disk)
     #[arg(long, value_name = "TIME", conflicts_with = "server")]
     slow_fsync: Option<humantime::Duration>,
+
+    /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
+    #[arg(long, value_name = "DIR", requires = "database")]
+    slow_disk: Option<PathBuf>,
 
     /// Keep forms, outcomes and the backend's folder in this new folder: `launch-day prove DIR` proves it again
     #[arg(long, value_name = "DIR")]
@@ -228,7 +232,7 @@ pub(crate) fn run(args: &CrowdArgs) -> anyhow::Result<ExitCode> {
         Some(factor) => ending::run(overload::run(args, factor, &folder))?,
         None => {
             let scene = Scene::new(args.people, args.idle, args.arrival, args.procs)?;
-            ending::run(async { Ok(sign_up(args, &scene, &folder).await?.0) })?
+            ending::run(plain(args, &scene, &folder))?
         }
     };
     args.output.write(&findings)
@@ -255,10 +259,26 @@ async fn find(args: &ServerArgs, own: Option<&Own>) -> anyhow::Result<List> {
     }
 }
 
-/// Has everybody sign up, and proves what became of them.
-async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Result<(Findings, Vec<Outcome>)> {
-    let mut own = args.server.server.is_none().then(|| Own::start(setup(args, folder)?)).transpose()?;
-    let list = find(&args.server, own.as_ref()).await?;
+/// A crowd as it comes.
+async fn plain(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Result<Findings> {
+    let slow = args.slow_fsync.map(|time| SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_ref(), *time));
+    let setup = || setup(args, folder, slow.transpose()?);
+    let mut own = args.server.server.is_none().then(|| Own::start(setup()?)).transpose()?;
+    let (findings, _) = sign_up(args, scene, folder, own.as_mut(), args.server.database(folder)).await?;
+    own.map_or(Ok(()), Own::end)?;
+    Ok(findings)
+}
+
+/// Has everybody sign up at this backend of our own, or at one that runs already, and proves what became of them from what is in this folder and in the
+/// database.
+async fn sign_up(
+    args: &CrowdArgs,
+    scene: &Scene,
+    folder: &Path,
+    mut own: Option<&mut Own>,
+    database: Option<Database>,
+) -> anyhow::Result<(Findings, Vec<Outcome>)> {
+    let list = find(&args.server, own.as_deref()).await?;
     scene.write(folder)?;
     prepare(scene, &list, folder).await?;
 
@@ -269,7 +289,7 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
     for part in &mut parts {
         part.line().await?.filter(|line| line == "ready").context("a process of the crowd did not begin")?;
     }
-    if let Some(own) = &mut own {
+    if let Some(own) = own.as_deref_mut() {
         own.clock_starts();
     }
     let start = Instant::now() + LEAD;
@@ -277,11 +297,11 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
     for part in &mut parts {
         part.stdin.write_all(format!("{start_ms}\n").as_bytes()).await.context("a process of the crowd ended early")?;
     }
-    let release = release(scene.arrival, start, folder);
-    tokio::try_join!(parts::watch(&mut parts, scene.people), kill(own.as_mut(), start, &args.kill_at), release)?;
-    let spent = own.as_ref().and_then(Own::spent);
+    let disk = own.as_deref().and_then(Own::slow_disk);
+    let held_down = hold_down(scene.arrival, start, disk.as_deref());
+    tokio::try_join!(parts::watch(&mut parts, scene.people), kill(own.as_deref_mut(), start, &args.kill_at), held_down)?;
+    let spent = own.as_deref().and_then(Own::spent);
     parts::end(parts).await?;
-    let database = args.server.database(folder);
     let spent_in_all = match (&own, &database) {
         (Some(own), Some(database)) if args.overload.is_none() && catch_up(database).await? => own.spent(),
         _ => None,
@@ -295,20 +315,20 @@ async fn sign_up(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Resu
     if let Some(own) = own {
         findings.kills_s.clone_from(&args.kill_at);
         findings.ready_s.clone_from(&own.ready_s);
-        own.end()?;
     }
     Ok((findings, outcomes))
 }
 
-/// Nothing holds the server down when an overload is over.
-async fn release(arrival: Arrival, start: Instant, folder: &Path) -> anyhow::Result<()> {
-    let Arrival::Overload { lasts, .. } = arrival else { return Ok(()) };
+/// The disk is slow as long as an overload lasts, and no longer.
+async fn hold_down(arrival: Arrival, start: Instant, disk: Option<&SlowDisk>) -> anyhow::Result<()> {
+    let (Arrival::Overload { lasts, .. }, Some(disk)) = (arrival, disk) else { return Ok(()) };
+    disk.set(overload::SLOW)?;
     tokio::time::sleep_until(start + lasts).await;
-    slow_disk::set(&SlowDisk::file(folder), Duration::ZERO)
+    disk.set(Duration::ZERO)
 }
 
-fn setup(args: &CrowdArgs, folder: &Path) -> anyhow::Result<Setup> {
-    let mut setup = args.server.setup(folder)?;
+fn setup(args: &CrowdArgs, folder: &Path, slow_disk: Option<Arc<SlowDisk>>) -> anyhow::Result<Setup> {
+    let mut setup = Setup { slow_disk, ..args.server.setup(folder)? };
     setup.group_size = args.straightforward.then_some(1);
     if let Some(processes) = args.processes {
         setup.processes = Some(processes);
@@ -317,11 +337,6 @@ fn setup(args: &CrowdArgs, folder: &Path) -> anyhow::Result<Setup> {
     }
     if args.overload.is_some() {
         setup.group_size = Some(overload::BATCH);
-    }
-    if let Some(time) = args.slow_fsync.map(|time| *time).or(args.overload.map(|_| overload::SLOW)) {
-        let slow = SlowDisk::new(folder, time)?;
-        setup.environment = Some((slow_disk::VARIABLE, slow.file.to_string_lossy().into_owned()));
-        setup.preload = Some(slow.library);
     }
     Ok(setup)
 }

@@ -1,7 +1,8 @@
 //! More people than can be served, for a while: how many get a receipt meanwhile, and how soon everything is as usual afterwards.
 //!
 //! ```text
-//! measuring   1,000 people within a second: as many receipts a second as there can be, the server held down by a slow disk and a small batch
+//! measuring   1,000 people within a second: as many receipts a second as there can be, the server held down by a slow disk and a small batch;
+//!             everybody is opened and confirmed before more come
 //! overload    so many times as many people come, for a minute; who is refused comes again as the Pacer says
 //! afterwards  the disk is as fast as it was; half as many people come as could be served before, for half a minute
 //! ```
@@ -12,6 +13,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -20,7 +22,9 @@ use serde::Serialize;
 use super::findings::Findings;
 use super::person::Outcome;
 use super::scene::{Arrival, Scene};
-use super::{CrowdArgs, sign_up};
+use super::server::Own;
+use super::{CrowdArgs, catch_up, setup, sign_up};
+use crate::slow_disk::SlowDisk;
 use crate::{BAD, GOOD};
 
 /// The server is held down: so much longer takes a synchronisation of its disk ...
@@ -69,15 +73,23 @@ pub(super) struct Overload {
 /// # Errors
 /// Where the server cannot be held down, or what a crowd needs is not there.
 pub(super) async fn run(args: &CrowdArgs, factor: u32, folder: &Path) -> anyhow::Result<Findings> {
+    let slow = SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_ref(), SLOW)?;
+    let mut own = Own::start(setup(args, folder, Some(Arc::clone(&slow)))?)?;
+    let database = args.server.database(folder);
+
     let measuring = folder.join("measuring");
     fs::create_dir(&measuring).with_context(|| format!("{} cannot be made", measuring.display()))?;
     let scene = Scene::new(MEASURED, 0, Arrival::Within(Duration::from_secs(1)), Some(1))?;
-    let (measured, _) = sign_up(args, &scene, &measuring).await?;
+    let (measured, _) = sign_up(args, &scene, &measuring, Some(&mut own), database.clone()).await?;
     ensure!(
         measured.proof.acknowledged == MEASURED as usize,
         "what the server can do cannot be measured: somebody got no receipt"
     );
     let capacity = rate(measured.times.acknowledged);
+    slow.set(Duration::ZERO)?;
+    if let Some(database) = &database {
+        catch_up(database).await?;
+    }
 
     let (lasts, rest) = (*args.overload_for, *args.overload_for / 2);
     let offered = capacity * f64::from(factor);
@@ -93,7 +105,8 @@ pub(super) async fn run(args: &CrowdArgs, factor: u32, folder: &Path) -> anyhow:
         parts: args.procs.unwrap_or(2),
         arrival: Arrival::Overload { lasts, rest, share: newcomers / people },
     };
-    let (mut findings, outcomes) = sign_up(args, &scene, folder).await?;
+    let (mut findings, outcomes) = sign_up(args, &scene, folder, Some(&mut own), database).await?;
+    own.end()?;
     findings.overload = Some(Overload::new(factor, lasts, capacity, &outcomes));
     Ok(findings)
 }

@@ -1,6 +1,7 @@
 //! The server of the crowd: a backend that is started, killed and started again, or one that runs already.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +15,7 @@ use vigie::courier::{MAX_SERVERS_FILE, Servers, WaitlistServer};
 use super::person::Target;
 use crate::backend::{Backend, Setup};
 use crate::process::Spent;
+use crate::slow_disk::SlowDisk;
 
 /// A backend of our own.
 pub(super) struct Own {
@@ -75,6 +77,10 @@ impl Own {
     /// Where it ends in another way.
     pub(super) fn end(self) -> anyhow::Result<()> {
         self.backend.end()
+    }
+
+    pub(super) fn slow_disk(&self) -> Option<Arc<SlowDisk>> {
+        self.setup.slow_disk.clone()
     }
 
     pub(super) fn client_json(&self) -> PathBuf {

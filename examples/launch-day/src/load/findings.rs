@@ -15,9 +15,9 @@ use crate::{BAD, GOOD, QUIET};
 pub(super) struct Findings {
     database: &'static str,
     connections: u16,
-    /// The shared library that the backend loaded first.
+    /// So much longer took each synchronisation of the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
-    preloaded: Option<String>,
+    slow_fsync_ms: Option<f64>,
     /// Built with optimisation: other figures say little.
     is_optimised: bool,
     pub(super) rows: Vec<Row>,
@@ -38,7 +38,7 @@ impl Findings {
         Self {
             database: if setup.database.is_some() { "PostgreSQL" } else { "SQLite" },
             connections: args.connections,
-            preloaded: setup.preload.as_deref().and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned())),
+            slow_fsync_ms: args.slow_fsync.map(|time| time.as_secs_f64() * 1_000.0),
             is_optimised: !cfg!(debug_assertions),
             rows: Vec::new(),
             times: None,
@@ -70,8 +70,8 @@ impl Findings {
             "vigie-backend with {database}, {connections} connections of this machine. A report is verify, certificate"
         )?;
         writeln!(out, "and publish of {KEYS} keys; each request waits for the answer to the one before.")?;
-        if let Some(library) = &self.preloaded {
-            writeln!(out, "The backend has loaded {library} first.")?;
+        if let Some(ms) = self.slow_fsync_ms {
+            writeln!(out, "Each synchronisation of the disk took {ms} ms longer.")?;
         }
         if !self.is_optimised {
             writeln!(out, "{BAD}Built without --release: the figures say little.{BAD:#}")?;
@@ -147,7 +147,7 @@ mod tests {
         Findings {
             database: "SQLite",
             connections: 1,
-            preloaded: None,
+            slow_fsync_ms: None,
             is_optimised: true,
             rows: vec![row],
             times,

@@ -30,6 +30,7 @@ use vigie::time::{Clock, SystemClock};
 
 use crate::backend::{self, Backend, Setup};
 use crate::ending;
+use crate::slow_disk::SlowDisk;
 use connection::Connection;
 use findings::Findings;
 use nginx::Nginx;
@@ -70,9 +71,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "nginx")]
     nginx: Option<PathBuf>,
 
-    /// Let the backend load this shared library first (LD_PRELOAD), such as one that makes disks slower
-    #[arg(long, value_name = "FILE.so")]
-    preload: Option<PathBuf>,
+    /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler)
+    #[arg(long, value_name = "TIME")]
+    slow_fsync: Option<humantime::Duration>,
+
+    /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
+    #[arg(long, value_name = "DIR", requires = "slow_fsync")]
+    slow_disk: Option<PathBuf>,
 
     /// Groups must carry so many times the reports of one request in a transaction
     #[arg(long, value_name = "TIMES")]
@@ -95,12 +100,12 @@ impl LoadArgs {
 
 pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let program = backend::program(args.backend.as_deref())?;
-    let preload =
-        args.preload.as_deref().map(|file| file.canonicalize().with_context(|| format!("{} cannot be loaded", file.display())));
     let folder = tempfile::tempdir().context("there is no temporary folder")?;
+    let slow_disk =
+        args.slow_fsync.map(|time| SlowDisk::new(folder.path(), args.slow_disk.as_deref(), args.database.as_ref(), *time));
     let setup = Setup {
         database: args.database.clone(),
-        preload: preload.transpose()?,
+        slow_disk: slow_disk.transpose()?,
         ..Setup::new(program, folder.path().join("backend"))
     };
     let findings = ending::run(measure(args, &setup))?;
