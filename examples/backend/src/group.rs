@@ -48,7 +48,10 @@ pub enum GroupError {
     /// Too much waits. Nothing was done.
     #[error("too many requests wait")]
     Busy,
-    /// The database failed, which was logged. Nothing was done, as far as anybody can tell: a repeat finds out.
+    /// The database is not there, or keeps nothing at the moment, which was logged. Nothing was done, as far as anybody can tell: a repeat finds out.
+    #[error("the database is not available")]
+    Unavailable,
+    /// The database refused what no rule should ask of it, which was logged. Nothing was done, and a repeat will hardly fare better.
     #[error("the database failed")]
     Failed,
 }
@@ -111,9 +114,18 @@ impl Group {
         Duration::from_secs_f64(people as f64 / self.rate.load(Ordering::Relaxed).max(1) as f64)
     }
 
-    fn turn_away(&self) -> GroupError {
+    /// Somebody is told to come again.
+    fn turn_away(&self, why: GroupError) -> GroupError {
         self.crowd.turn_away(self.crowd.now_ms());
-        GroupError::Busy
+        why
+    }
+
+    /// The answer to a job that waits. One that was dropped did not run: the transaction ended before it.
+    async fn answer<T>(&self, receiver: oneshot::Receiver<Result<T, GroupError>>) -> Result<T, GroupError> {
+        match receiver.await.unwrap_or(Err(GroupError::Unavailable)) {
+            Err(GroupError::Unavailable) => Err(self.turn_away(GroupError::Unavailable)),
+            answer => answer,
+        }
     }
 
     /// Runs a rule in the next transaction, and answers when that is committed.
@@ -138,12 +150,12 @@ impl Group {
             });
             let answer: Answer = Box::new(move |is_committed| {
                 // Whoever asked may have gone away.
-                let _ = sender.send(if is_committed { given } else { Err(GroupError::Failed) });
+                let _ = sender.send(if is_committed { given } else { Err(GroupError::Unavailable) });
             });
             (is_kept, answer)
         });
-        self.queue.try_send(Job::Rule(rule)).map_err(|_| self.turn_away())?;
-        receiver.await.unwrap_or(Err(GroupError::Failed))
+        self.queue.try_send(Job::Rule(rule)).map_err(|_| self.turn_away(GroupError::Busy))?;
+        self.answer(receiver).await
     }
 
     /// Takes a sign-up in with the next transaction, and answers when that is committed. Dropped before that, it is left out.
@@ -153,12 +165,12 @@ impl Group {
     pub async fn receive(&self, sign_up: SignUp, receipt_key: Arc<str>) -> Result<Received, GroupError> {
         let limit = (self.rate.load(Ordering::Relaxed) * LONGEST_WAIT.as_secs()).max(MIN_WAITING);
         if self.waiting() as u64 >= limit {
-            return Err(self.turn_away());
+            return Err(self.turn_away(GroupError::Busy));
         }
         let (answer, receiver) = oneshot::channel();
         let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, receipt_key, answer }));
-        self.queue.try_send(job).map_err(|_| self.turn_away())?;
-        receiver.await.unwrap_or(Err(GroupError::Failed))
+        self.queue.try_send(job).map_err(|_| self.turn_away(GroupError::Busy))?;
+        self.answer(receiver).await
     }
 }
 
@@ -180,8 +192,10 @@ impl Writer {
         let mut waiting = Vec::with_capacity(self.size);
         while jobs.blocking_recv_many(&mut waiting, self.size) > 0 {
             let (begun, count) = (Instant::now(), waiting.len());
-            self.write(&mut waiting);
-            self.measure(count, begun.elapsed());
+            // What fails does so at once, which says nothing of what can be done.
+            if self.write(&mut waiting) {
+                self.measure(count, begun.elapsed());
+            }
             if count > CROWD {
                 self.crowd.seen(self.crowd.now_ms());
             }
@@ -196,7 +210,8 @@ impl Writer {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    fn write(&mut self, waiting: &mut Vec<Job>) {
+    /// Whether it was committed.
+    fn write(&mut self, waiting: &mut Vec<Job>) -> bool {
         let mut answers: Vec<Answer> = Vec::with_capacity(waiting.len());
         let ended = self.database.transaction(&mut |transaction| {
             let mut sign_ups = Vec::new();
@@ -221,6 +236,7 @@ impl Writer {
         for answer in answers {
             answer(ended.is_ok());
         }
+        ended.is_ok()
     }
 }
 
@@ -250,8 +266,8 @@ fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>, now: 
     let answer: Answer = Box::new(move |is_committed| {
         let mut given = given.unwrap_or_default().into_iter();
         for sender in senders {
-            let answer = given.next().filter(|_| is_committed).map_or(Err(GroupError::Failed), |given| given.map_err(Into::into));
-            let _ = sender.send(answer);
+            let answer = given.next().map_or(Err(GroupError::Failed), |given| given.map_err(Into::into));
+            let _ = sender.send(if is_committed { answer } else { Err(GroupError::Unavailable) });
         }
     });
     (is_kept, answer)

@@ -178,7 +178,7 @@ pub enum ErrorCode {
     UnknownKey,
     /// 422: this operation id was used for other bytes. Nothing was stored.
     OperationReused,
-    /// 503: too much is waiting; nothing was stored.
+    /// 503: too much is waiting, or the database is away. Nothing was stored, as far as the server knows; a repeat finds out.
     Busy,
     /// 500: nobody knows; a repeat finds out.
     Failed,

@@ -50,7 +50,27 @@ impl Database for Full {
 #[tokio::test]
 async fn what_was_not_committed_is_not_answered() {
     let (group, _) = start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP);
-    assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Failed)));
+    let rate = group.rate.load(Ordering::Relaxed);
+    assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Unavailable)));
+    assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Unavailable)));
+    assert_eq!(group.crowd.turned_away(group.crowd.now_ms()), 2, "they come again, and are told when");
+    assert_eq!(group.rate.load(Ordering::Relaxed), rate, "what fails at once is no sign of speed");
+}
+
+/// A database that is not there.
+struct Gone;
+
+impl Database for Gone {
+    fn transaction(&mut self, _: Work<'_>) -> Result<(), DatabaseError> {
+        Err(DatabaseError::Undone)
+    }
+}
+
+#[tokio::test]
+async fn without_a_database_everybody_is_told_to_come_again() {
+    let (group, _) = start(Box::new(Gone), MAX_GROUP);
+    assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Unavailable)));
+    assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Unavailable)));
 }
 
 #[tokio::test]

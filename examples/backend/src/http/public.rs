@@ -119,6 +119,7 @@ impl From<GroupError> for Failure {
                 Self { is_of_rules: !is_junk, ..refusal.into() }
             }
             GroupError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "internal_error", "too many requests; try again"),
+            GroupError::Unavailable => Self::new(StatusCode::SERVICE_UNAVAILABLE, "internal_error", "no answer; try again"),
             GroupError::Failed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "no answer; try again"),
         }
     }

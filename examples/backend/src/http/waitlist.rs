@@ -41,7 +41,7 @@ impl From<GroupError> for Failure {
     fn from(error: GroupError) -> Self {
         let text = error.to_string();
         match error {
-            GroupError::Busy => Self(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, text),
+            GroupError::Busy | GroupError::Unavailable => Self(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, text),
             GroupError::Failed => Self(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Failed, text),
             GroupError::Refused(Refusal::OperationReused) => {
                 Self(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::OperationReused, text)

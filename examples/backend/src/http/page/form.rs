@@ -132,8 +132,10 @@ async fn submit(app: Arc<App>, headers: HeaderMap, submitted: Submitted) -> Resp
 
 /// Too much waits, or the database failed: the form stays as it is, and so does its recovery code.
 fn busy(app: &App, headers: &HeaderMap, submitted: &Submitted, error: &GroupError) -> Response {
-    let status =
-        if matches!(error, GroupError::Busy) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let status = match error {
+        GroupError::Busy | GroupError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
     let mut response = filled_in(app, headers, status, submitted, context! { busy => true });
     let seconds = HeaderValue::from(retry_after(&app.publisher.group, &mut app.rng()));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
