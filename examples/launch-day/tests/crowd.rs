@@ -163,7 +163,6 @@ fn overloaded(arguments: &[&str]) -> Value {
     assert_eq!((found["acknowledged"].as_u64(), found["gave_up"].as_u64()), (found["people"].as_u64(), Some(0)), "{found}");
     let statuses = found["statuses"].as_object().unwrap();
     assert!(statuses.keys().all(|status| ["200", "201", "503"].contains(&&**status)), "{found}");
-    assert!(found["refused"].as_u64() > Some(0), "what is too much is refused: {found}");
     let overload = |member: &str| found["overload"][member].as_f64().unwrap();
     // 32 people in a transaction, which takes 150 ms at least.
     assert!(overload("capacity") < 32.0 / 0.15 * 1.2, "{found}");
