@@ -143,3 +143,17 @@ pub(super) fn described(error: &rusqlite::Error) -> String {
         _ => "a statement and its values do not fit together".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_is_on_the_disk_and_what_is_undone_never_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let Sqlite(connection) = Sqlite::open(&folder.path().join("x.sqlite")).unwrap();
+        let is = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+        let (full, memory, yes) = (2, 2, 1);
+        assert_eq!((is("synchronous"), is("temp_store"), is("secure_delete")), (full, memory, yes));
+    }
+}

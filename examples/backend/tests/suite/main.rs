@@ -20,6 +20,7 @@ mod mails;
 mod nginx;
 mod phone;
 mod place;
+mod postgresql;
 mod repeats;
 mod reports;
 mod schema;

@@ -7,6 +7,7 @@
 //!
 //! Nobody waits for anybody: who comes at a time comes then, whatever became of the others. Only what is sent is made up.
 
+mod args;
 mod findings;
 mod forms;
 mod overload;
@@ -20,15 +21,13 @@ mod server;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::Args;
 use rand::SeedableRng;
 use rand::rngs::SysRng;
 use rand_chacha::ChaCha20Rng;
@@ -36,10 +35,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use vigie::time::{Clock, SystemClock};
 
-use crate::backend::{self, Setup};
+use crate::backend::Setup;
 use crate::ending;
 use crate::progress::Progress;
 use crate::slow_disk::SlowDisk;
+use args::ServerArgs;
 use findings::Findings;
 use part::Plan;
 use parts::Part;
@@ -48,6 +48,7 @@ use proof::{Database, Holder, Proof};
 use scene::{Arrival, Scene};
 use server::{List, Own};
 
+pub(crate) use args::{CrowdArgs, ProveArgs};
 pub(crate) use part::{PartArgs, run as play};
 
 /// From the word to the start of the clock: every part has heard it by then.
@@ -59,165 +60,6 @@ const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// A crowd.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct CrowdArgs {
-    /// How many people sign up
-    #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
-    people: u32,
-
-    /// Within which time they come, such as 1s or 60s; or `hold`: all are connected first, then everybody posts within a second
-    #[arg(long = "in", value_name = "TIME", default_value = "1s")]
-    arrival: Arrival,
-
-    /// Kill the server so many seconds after the start, and start it again at once. Can be given more than once
-    #[arg(long, value_name = "SECONDS", value_parser = kill_time, conflicts_with = "server")]
-    kill_at: Vec<f64>,
-
-    /// Processes that play the crowd [default: 2 above 15,000 people]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
-    procs: Option<u16>,
-
-    /// Let nobody try again when so much time has passed
-    #[arg(long, value_name = "TIME", default_value = "20m")]
-    longest: humantime::Duration,
-
-    /// Hold so many connections beside the people, on which nothing is sent
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
-    idle: u32,
-
-    /// Let all connections come from the same address
-    #[arg(long)]
-    one_address: bool,
-
-    /// Let so many times as many people come as can be served: the server is held down by a slow disk and a small batch meanwhile (Linux, with a C
-    /// compiler; a PostgreSQL with --slow-disk)
-    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10),
-          conflicts_with_all = ["people", "arrival", "server", "kill_at", "straightforward", "processes", "slow_fsync", "idle"])]
-    overload: Option<u32>,
-
-    /// How long --overload lasts
-    #[arg(long, value_name = "TIME", default_value = "60s", requires = "overload", value_parser = overload_time)]
-    overload_for: humantime::Duration,
-
-    #[command(flatten)]
-    server: ServerArgs,
-
-    /// Let the backend do one request in a transaction: what groups are compared with
-    #[arg(long, conflicts_with = "server")]
-    straightforward: bool,
-
-    /// Let the backend run so many processes
-    #[arg(long, value_name = "N", conflicts_with = "server")]
-    processes: Option<u16>,
-
-    /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler; a PostgreSQL with --slow-disk)
-    #[arg(long, value_name = "TIME", conflicts_with = "server")]
-    slow_fsync: Option<humantime::Duration>,
-
-    /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
-    #[arg(long, value_name = "DIR", requires = "database")]
-    slow_disk: Option<PathBuf>,
-
-    /// Keep forms, outcomes and the backend's folder in this new folder: `launch-day prove DIR` proves it again
-    #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-/// Which server.
-#[derive(Debug, Clone, Args)]
-struct ServerArgs {
-    /// A backend that runs already, by its address or its client.json [default: one is started]
-    #[arg(long, value_name = "CLIENT_JSON_OR_URL")]
-    server: Option<String>,
-
-    /// The backend's program [default: vigie-backend beside this one]
-    #[arg(long, value_name = "PATH")]
-    backend: Option<PathBuf>,
-
-    /// A PostgreSQL database of this machine in place of SQLite, such as postgres://user@127.0.0.1/name
-    #[arg(long, value_name = "URL", value_parser = backend::local_database)]
-    database: Option<String>,
-}
-
-impl ServerArgs {
-    /// Where the sign-ups can be read, as far as that is known.
-    fn database(&self, folder: &Path) -> Option<Database> {
-        let of_file = |file: &Path| Some(Database::Sqlite(file.with_file_name("backend.sqlite")));
-        match (&self.database, &self.server) {
-            (Some(url), _) => Some(Database::Postgres(url.clone())),
-            (None, None) => of_file(&client_json(folder)),
-            (None, Some(named)) => {
-                of_file(Path::new(named)).filter(|_| Path::new(named).with_file_name("backend.sqlite").is_file())
-            }
-        }
-    }
-
-    fn setup(&self, folder: &Path) -> anyhow::Result<Setup> {
-        let program = backend::program(self.backend.as_deref())?;
-        Ok(Setup { database: self.database.clone(), ..Setup::new(program, folder.join("backend")) })
-    }
-}
-
-fn client_json(folder: &Path) -> PathBuf {
-    folder.join("backend/client.json")
-}
-
-/// What is told.
-#[derive(Debug, Clone, Args)]
-struct OutputArgs {
-    /// Draw who came, was answered and was refused over time; what has that name is overwritten
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
-
-    /// Write one JSON document instead of text
-    #[arg(long)]
-    json: bool,
-}
-
-impl OutputArgs {
-    fn write(&self, findings: &Findings) -> anyhow::Result<ExitCode> {
-        if let Some(path) = &self.plot {
-            plot::write(findings, path)?;
-        }
-        if self.json {
-            let mut stdout = std::io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, findings)?;
-            writeln!(stdout)?;
-        } else {
-            findings.tell(&mut anstream::stdout())?;
-        }
-        Ok(if findings.proof.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-    }
-}
-
-/// Prove again what a crowd left in a folder (--keep)
-///
-/// Reads the forms and receipts, starts the backend on the folder, reads its database, and has everybody ask again.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ProveArgs {
-    folder: PathBuf,
-
-    #[command(flatten)]
-    server: ServerArgs,
-
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-fn overload_time(text: &str) -> Result<humantime::Duration, &'static str> {
-    let time = text.parse().ok().filter(|time: &humantime::Duration| (2..=120).contains(&time.as_secs()));
-    time.ok_or("write it as 60s, from 2s to 120s")
-}
-
-fn kill_time(text: &str) -> Result<f64, &'static str> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=3_600.0).contains(seconds));
-    seconds.ok_or("write it in seconds, such as 0.5, at most 3600")
-}
 
 pub(crate) fn run(args: &CrowdArgs) -> anyhow::Result<ExitCode> {
     let temporary = tempfile::tempdir().context("there is no temporary folder")?;
@@ -444,19 +286,4 @@ async fn hold_against(
     let otherwise: HashSet<usize> = proof::ask_again(&holders, &list.target).await?;
     let proof = proof::judge(&holders, &list.receipts, book.as_ref(), &otherwise)?;
     Ok((outcomes, proof))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_arrival_are_read_as_people_write_them() {
-        assert_eq!("60s".parse(), Ok(Arrival::Within(Duration::from_secs(60))));
-        assert_eq!("hold".parse(), Ok(Arrival::Held));
-        for text in ["", "1", "2h", "held"] {
-            assert!(text.parse::<Arrival>().is_err(), "{text}");
-        }
-        assert_eq!((kill_time("0.5"), kill_time("-1").is_err(), kill_time("x").is_err()), (Ok(0.5), true, true));
-    }
 }
