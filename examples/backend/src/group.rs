@@ -48,10 +48,10 @@ pub enum GroupError {
     /// Too much waits. Nothing was done.
     #[error("too many requests wait")]
     Busy,
-    /// The database is not there, or keeps nothing at the moment, which was logged. Nothing was done, as far as anybody can tell: a repeat finds out.
+    /// The database is not there, or did not commit, which was logged. Nothing was done, as far as anybody can tell: a repeat finds out.
     #[error("the database is not available")]
     Unavailable,
-    /// The database refused what no rule should ask of it, which was logged. Nothing was done, and a repeat will hardly fare better.
+    /// The database refused a statement, which was logged. Nothing was done. For a sign-up it may have been one beside it: a repeat finds out.
     #[error("the database failed")]
     Failed,
 }
@@ -120,14 +120,6 @@ impl Group {
         why
     }
 
-    /// The answer to a job that waits. One that was dropped did not run: the transaction ended before it.
-    async fn answer<T>(&self, receiver: oneshot::Receiver<Result<T, GroupError>>) -> Result<T, GroupError> {
-        match receiver.await.unwrap_or(Err(GroupError::Unavailable)) {
-            Err(GroupError::Unavailable) => Err(self.turn_away(GroupError::Unavailable)),
-            answer => answer,
-        }
-    }
-
     /// Runs a rule in the next transaction, and answers when that is committed.
     ///
     /// # Errors
@@ -155,7 +147,8 @@ impl Group {
             (is_kept, answer)
         });
         self.queue.try_send(Job::Rule(rule)).map_err(|_| self.turn_away(GroupError::Busy))?;
-        self.answer(receiver).await
+        // Dropped, it did not run or was undone.
+        receiver.await.unwrap_or(Err(GroupError::Unavailable))
     }
 
     /// Takes a sign-up in with the next transaction, and answers when that is committed. Dropped before that, it is left out.
@@ -170,7 +163,10 @@ impl Group {
         let (answer, receiver) = oneshot::channel();
         let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, receipt_key, answer }));
         self.queue.try_send(job).map_err(|_| self.turn_away(GroupError::Busy))?;
-        self.answer(receiver).await
+        match receiver.await.unwrap_or(Err(GroupError::Unavailable)) {
+            Err(GroupError::Unavailable) => Err(self.turn_away(GroupError::Unavailable)),
+            answer => answer,
+        }
     }
 }
 
@@ -192,21 +188,24 @@ impl Writer {
         let mut waiting = Vec::with_capacity(self.size);
         while jobs.blocking_recv_many(&mut waiting, self.size) > 0 {
             let (begun, count) = (Instant::now(), waiting.len());
-            // What fails does so at once, which says nothing of what can be done.
-            if self.write(&mut waiting) {
-                self.measure(count, begun.elapsed());
-            }
+            let is_committed = self.write(&mut waiting);
+            self.measure(count, begun.elapsed(), is_committed);
             if count > CROWD {
                 self.crowd.seen(self.crowd.now_ms());
             }
         }
     }
 
-    /// A full group shows what the machine can do; any other one only that it can do as much.
-    fn measure(&self, count: usize, took: Duration) {
+    /// A full group shows what the machine can do; any other one only that it can do as much. One that failed at once shows nothing, one that failed late
+    /// that it cannot do more.
+    fn measure(&self, count: usize, took: Duration, is_committed: bool) {
         let rate = self.rate.load(Ordering::Relaxed);
         let measured = (count as f64 / took.as_secs_f64().max(1e-6)) as u64;
-        let rate = if count == self.size { (3 * rate + measured) / 4 } else { rate.max(measured) };
+        let rate = match (is_committed, count == self.size) {
+            (false, _) => rate.min(measured),
+            (true, true) => (3 * rate + measured) / 4,
+            (true, false) => rate.max(measured),
+        };
         self.rate.store(rate, Ordering::Relaxed);
     }
 

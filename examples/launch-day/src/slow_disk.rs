@@ -8,9 +8,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 /// Where the library finds the file with the time, in microseconds.
@@ -55,9 +55,13 @@ impl SlowDisk {
     /// # Errors
     /// Where there is no C compiler, with the way to one.
     fn compile(folder: &Path) -> anyhow::Result<Self> {
-        let slow = Self::at(folder);
+        let cannot = || format!("{} cannot be used", folder.display());
+        // As the system names it, so that it can be seen whether a program has loaded it.
+        let slow = Self::at(&folder.canonicalize().with_context(cannot)?);
+        let path = slow.library.to_str().with_context(cannot)?;
+        ensure!(!path.contains([' ', ':']), "LD_PRELOAD takes no path with spaces or colons; name another folder than {path}");
         slow.set(Duration::ZERO)?;
-        let source = folder.join("slow-disk.c");
+        let source = slow.library.with_extension("c");
         fs::write(&source, SOURCE).with_context(|| format!("{} cannot be written", source.display()))?;
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-o"]).arg(&slow.library).arg(&source).arg("-ldl").stdin(Stdio::null());
@@ -66,18 +70,13 @@ impl SlowDisk {
         Ok(slow)
     }
 
-    /// The one that a PostgreSQL was started with (`made`), or, without PostgreSQL, a new one in this folder; synchronisations take so much longer.
+    /// The one that this PostgreSQL was started with (`made`), or, without PostgreSQL, a new one in this folder; synchronisations take so much longer.
     ///
     /// # Errors
-    /// Where a PostgreSQL would stay fast, and as [`SlowDisk::compile`].
-    pub(crate) fn new(
-        folder: &Path,
-        made: Option<&Path>,
-        database: Option<&String>,
-        longer: Duration,
-    ) -> anyhow::Result<Arc<Self>> {
-        let slow = match made {
-            Some(made) => {
+    /// Where a PostgreSQL stays fast, and as [`SlowDisk::compile`].
+    pub(crate) fn new(folder: &Path, made: Option<&Path>, database: Option<&str>, longer: Duration) -> anyhow::Result<Arc<Self>> {
+        let slow = match (made, database) {
+            (Some(made), Some(_)) => {
                 let made = made.canonicalize().with_context(|| format!("{} cannot be used", made.display()))?;
                 ensure!(
                     Self::at(&made).library.is_file(),
@@ -86,15 +85,23 @@ impl SlowDisk {
                 );
                 Self::at(&made)
             }
-            None => {
-                ensure!(
-                    database.is_none(),
-                    "PostgreSQL has a disk of its own; start it as `launch-day slow-disk DIR` says, and give --slow-disk DIR"
-                );
-                Self::compile(folder)?
+            (None, Some(_)) => {
+                bail!("PostgreSQL has a disk of its own; start it as `launch-day slow-disk DIR` says, and give --slow-disk DIR")
             }
+            (_, None) => Self::compile(folder)?,
         };
         slow.set(longer)?;
+        if let Some(url) = database {
+            let url = url.to_owned();
+            // PostgreSQL's client has a runtime of its own, which cannot be inside another.
+            let took =
+                std::thread::spawn(move || commit(&url)).join().map_err(|_| anyhow::anyhow!("PostgreSQL cannot be asked"))??;
+            ensure!(
+                took >= longer,
+                "PostgreSQL commits in {took:?}, so its disk is not slow; start it as `launch-day slow-disk {}` says",
+                slow.library.parent().unwrap_or(folder).display()
+            );
+        }
         Ok(Arc::new(slow))
     }
 
@@ -124,6 +131,14 @@ impl Drop for SlowDisk {
     }
 }
 
+/// How long a commit of this PostgreSQL takes that is synchronised.
+fn commit(url: &str) -> anyhow::Result<Duration> {
+    let mut client = postgres::Client::connect(url, postgres::NoTls).context("PostgreSQL cannot be used")?;
+    let begun = Instant::now();
+    client.batch_execute("SELECT pg_logical_emit_message(true, 'vigie', '')")?;
+    Ok(begun.elapsed())
+}
+
 /// Make a slow disk for a PostgreSQL, so that --slow-fsync and --overload can hold it down
 ///
 /// Compiles a small library into a folder, and says how a PostgreSQL is started with it (Linux, with a C compiler). Its disk is as fast as ever, but while a
@@ -136,10 +151,9 @@ pub(crate) struct SlowDiskArgs {
 }
 
 pub(crate) fn run(args: &SlowDiskArgs) -> anyhow::Result<ExitCode> {
-    let cannot = || format!("{} cannot be used", args.folder.display());
-    fs::create_dir_all(&args.folder).with_context(cannot)?;
-    let folder = args.folder.canonicalize().with_context(cannot)?;
-    let slow = SlowDisk::compile(&folder)?;
+    fs::create_dir_all(&args.folder).with_context(|| format!("{} cannot be made", args.folder.display()))?;
+    let slow = SlowDisk::compile(&args.folder)?;
+    let folder = slow.library.parent().unwrap_or(&args.folder);
     let mut out = anstream::stdout();
     let [preload, file] = slow.environment().map(|(name, path)| format!("{name}={}", path.display()));
     writeln!(out, "PostgreSQL   {preload} {file} pg_ctl start ...")?;

@@ -151,9 +151,18 @@ fn postgresql_is_overloaded_like_anything_else_where_its_disk_is_slow() {
     }
     let url = server.new_database();
     assert!(text(run(&["--overload", "2", "--database", &url]).stderr).contains("PostgreSQL has a disk of its own"));
-    let found = overloaded(&["--database", &url, "--slow-disk", slow.to_str().unwrap()]);
-    assert_eq!(found["database"], "PostgreSQL");
+    let own = ["--database", &url, "--slow-disk", slow.to_str().unwrap()];
+    assert_eq!(overloaded(&own)["database"], "PostgreSQL");
+    let url = server.new_database();
+    let own = ["--database", &url, "--slow-disk", slow.to_str().unwrap()];
+    let (code, few) = found(&[&["--people", "20", "--in", "100ms", "--slow-fsync", "5ms", "--json"], &own[..]].concat());
+    assert_eq!((code, few["slow_fsync_ms"].as_f64(), few["acknowledged"].as_u64()), (Some(0), Some(5.0), Some(20)), "{few}");
     assert_eq!(fs::read_to_string(slow.join("slow-disk.us")).unwrap(), "0", "as fast as it was");
+    drop(server);
+    let Some(fast) = common::Postgresql::start() else { return };
+    let url = fast.new_database();
+    let ran = run(&["--slow-fsync", "5s", "--database", &url, "--slow-disk", slow.to_str().unwrap()]);
+    assert!(ran.status.code() == Some(2) && text(ran.stderr).contains("its disk is not slow"));
 }
 
 /// A short overload, which everybody gets through, held down by a disk that is really slow.
@@ -288,6 +297,10 @@ fn what_cannot_be_done_is_said_with_the_next_step() {
     assert!(refused(&["--overload", "2", "--people", "9"]).contains("cannot be used with"));
     assert!(refused(&["--overload", "2", "--overload-for", "1h"]).contains("write it as 60s"));
     assert!(refused(&["--overload", "11"]).contains("11"));
+    assert!(refused(&["--slow-disk", "x", "--database", "postgres://127.0.0.1/x"]).contains("--slow-fsync"));
+    assert!(refused(&["--slow-disk", "x", "--slow-fsync", "5ms"]).contains("--database"));
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refused(&["slow-disk", folder.path().join("a b").to_str().unwrap()]).contains("name another folder"));
     assert!(refused(&["--people", "1", "pacing"]).contains("cannot be used with"));
 }
 

@@ -142,6 +142,7 @@ fn what_cannot_be_measured_is_said_with_the_next_step() {
     assert!(refused(&["--backend", "/no/such/backend"]).contains("name the backend's with --backend"));
     assert!(refused(&["--database", "postgres://db.example.org/x"]).contains("load goes to no other machine"));
     assert!(refused(&["--reports", "0"]).contains("1..=100000"));
+    assert!(refused(&["--slow-fsync", "5ms", "--slow-disk", "x"]).contains("--database"));
     if !has_backend() {
         return;
     }

@@ -3,6 +3,7 @@
 //! Nothing here encrypts: the server is to be reached over a socket, on the same machine, or through a tunnel.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use ::postgres::{Client, Config, NoTls, Statement};
@@ -26,7 +27,10 @@ impl Postgres {
     /// # Errors
     /// [`DatabaseError`] where the server cannot be reached or refuses.
     pub fn connect(url: &str) -> Result<Self, DatabaseError> {
-        let config: Config = url.parse()?;
+        let mut config: Config = url.parse()?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIME);
+        }
         let mut client = session(&config)?;
         let mut transaction = client.transaction()?;
         transaction.batch_execute(LOCK)?;
@@ -35,6 +39,9 @@ impl Postgres {
         Ok(Self { config, client, statements: HashMap::new() })
     }
 }
+
+/// Where a server does not answer at all, who waits is told so: the same as SQLite waits for another process.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// Statements stay prepared, their plans do not: one that was made for empty tables reads a crowd's tables whole, again and again, until the server
 /// happens to look at them.

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_committed_is_on_the_disk_and_what_is_undone_never_was() {
+    fn it_is_told_to_synchronise_to_keep_savepoints_in_memory_and_to_overwrite() {
         let folder = tempfile::tempdir().unwrap();
         let Sqlite(connection) = Sqlite::open(&folder.path().join("x.sqlite")).unwrap();
         let is = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();

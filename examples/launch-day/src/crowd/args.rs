@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::findings::Findings;
 use super::plot;
@@ -14,6 +14,7 @@ use crate::backend::{self, Setup};
 
 /// A crowd.
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("slowness").args(["slow_fsync", "overload"]))]
 pub(crate) struct CrowdArgs {
     /// How many people sign up
     #[arg(long, value_name = "N", default_value_t = 25_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
@@ -69,7 +70,7 @@ pub(crate) struct CrowdArgs {
     pub(super) slow_fsync: Option<humantime::Duration>,
 
     /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
-    #[arg(long, value_name = "DIR", requires = "database")]
+    #[arg(long, value_name = "DIR", requires_all = ["slowness", "database"])]
     pub(super) slow_disk: Option<PathBuf>,
 
     /// Keep forms, outcomes and the backend's folder in this new folder: `launch-day prove DIR` proves it again

@@ -73,7 +73,7 @@ pub(super) struct Overload {
 /// # Errors
 /// Where the server cannot be held down, or what a crowd needs is not there.
 pub(super) async fn run(args: &CrowdArgs, factor: u32, folder: &Path) -> anyhow::Result<Findings> {
-    let slow = SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_ref(), SLOW)?;
+    let slow = SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_deref(), SLOW)?;
     let mut own = Own::start(setup(args, folder, Some(Arc::clone(&slow)))?)?;
     let database = args.server.database(folder);
 
@@ -82,13 +82,16 @@ pub(super) async fn run(args: &CrowdArgs, factor: u32, folder: &Path) -> anyhow:
     let scene = Scene::new(MEASURED, 0, Arrival::Within(Duration::from_secs(1)), Some(1))?;
     let (measured, _) = sign_up(args, &scene, &measuring, Some(&mut own), database.clone()).await?;
     ensure!(
-        measured.proof.acknowledged == MEASURED as usize,
-        "what the server can do cannot be measured: somebody got no receipt"
+        measured.proof.acknowledged == MEASURED as usize && measured.proof.is_good(),
+        "what the server can do cannot be measured: somebody got no receipt, or lost something: {:?}",
+        measured.proof
     );
+    // Proved again alone, they would be lost: the backend is not theirs.
+    fs::remove_dir_all(&measuring).with_context(|| format!("{} cannot be removed", measuring.display()))?;
     let capacity = rate(measured.times.acknowledged);
     slow.set(Duration::ZERO)?;
     if let Some(database) = &database {
-        catch_up(database).await?;
+        ensure!(catch_up(database).await?, "the server does not open the forms of those who came first");
     }
 
     let (lasts, rest) = (*args.overload_for, *args.overload_for / 2);

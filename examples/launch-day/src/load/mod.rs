@@ -71,12 +71,12 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "nginx")]
     nginx: Option<PathBuf>,
 
-    /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler)
+    /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler; a PostgreSQL with --slow-disk)
     #[arg(long, value_name = "TIME")]
     slow_fsync: Option<humantime::Duration>,
 
     /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
-    #[arg(long, value_name = "DIR", requires = "slow_fsync")]
+    #[arg(long, value_name = "DIR", requires_all = ["slow_fsync", "database"])]
     slow_disk: Option<PathBuf>,
 
     /// Groups must carry so many times the reports of one request in a transaction
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let program = backend::program(args.backend.as_deref())?;
     let folder = tempfile::tempdir().context("there is no temporary folder")?;
     let slow_disk =
-        args.slow_fsync.map(|time| SlowDisk::new(folder.path(), args.slow_disk.as_deref(), args.database.as_ref(), *time));
+        args.slow_fsync.map(|time| SlowDisk::new(folder.path(), args.slow_disk.as_deref(), args.database.as_deref(), *time));
     let setup = Setup {
         database: args.database.clone(),
         slow_disk: slow_disk.transpose()?,

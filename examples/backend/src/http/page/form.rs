@@ -136,7 +136,10 @@ fn busy(app: &App, headers: &HeaderMap, submitted: &Submitted, error: &GroupErro
         GroupError::Busy | GroupError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let mut response = filled_in(app, headers, status, submitted, context! { busy => true });
+    come_again(app, filled_in(app, headers, status, submitted, context! { busy => true }))
+}
+
+fn come_again(app: &App, mut response: Response) -> Response {
     let seconds = HeaderValue::from(retry_after(&app.publisher.group, &mut app.rng()));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
@@ -221,7 +224,8 @@ fn nothing(app: &App, submitted: &Submitted, note: &str) -> Response {
     };
     let is_wrong_code = note == "wrong_code";
     let note = if is_wrong_code { "" } else { note };
-    app.pages.own(status, "receipt.html", submitted.language, context! { note, wrong_code => is_wrong_code })
+    let page = app.pages.own(status, "receipt.html", submitted.language, context! { note, wrong_code => is_wrong_code });
+    if status == StatusCode::SERVICE_UNAVAILABLE { come_again(app, page) } else { page }
 }
 
 async fn recover(app: Arc<App>, _: HeaderMap, submitted: Submitted) -> Response {
