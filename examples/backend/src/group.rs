@@ -196,15 +196,17 @@ impl Writer {
         }
     }
 
-    /// A full group shows what the machine can do; any other one only that it can do as much. One that failed at once shows nothing, one that failed late
-    /// that it cannot do more.
+    /// A full group shows what the machine can do; any other one only that it can do as much. What fails at once is no sign of speed, and a few who waited
+    /// for a database in vain are none of slowness.
     fn measure(&self, count: usize, took: Duration, is_committed: bool) {
         let rate = self.rate.load(Ordering::Relaxed);
         let measured = (count as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let smoothed = (3 * rate + measured) / 4;
         let rate = match (is_committed, count == self.size) {
-            (false, _) => rate.min(measured),
-            (true, true) => (3 * rate + measured) / 4,
+            (true, true) => smoothed,
             (true, false) => rate.max(measured),
+            (false, true) => rate.min(smoothed),
+            (false, false) => rate,
         };
         self.rate.store(rate, Ordering::Relaxed);
     }

@@ -65,8 +65,8 @@ impl Database for Gone {
 }
 
 /// What it takes this machine for after one failure: the second is answered when the first was measured.
-async fn rate_without_database(noticed_after: Duration) -> u64 {
-    let (group, _) = start(Box::new(Gone(noticed_after)), MAX_GROUP);
+async fn rate_without_database(noticed_after: Duration, size: NonZeroUsize) -> u64 {
+    let (group, _) = start(Box::new(Gone(noticed_after)), size);
     for people in 1..=2 {
         assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Unavailable)));
         assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Unavailable)));
@@ -77,8 +77,12 @@ async fn rate_without_database(noticed_after: Duration) -> u64 {
 
 #[tokio::test]
 async fn without_a_database_everybody_is_told_to_come_again() {
-    assert!(rate_without_database(Duration::ZERO).await <= FIRST_RATE, "what fails at once is no sign of speed");
-    assert!(rate_without_database(Duration::from_millis(20)).await <= 50, "what fails late can do no more");
+    let (at_once, late) = (Duration::ZERO, Duration::from_millis(20));
+    for size in [MAX_GROUP, NonZeroUsize::MIN] {
+        assert!(rate_without_database(at_once, size).await <= FIRST_RATE, "what fails at once is no sign of speed");
+    }
+    assert_eq!(rate_without_database(late, MAX_GROUP).await, FIRST_RATE, "a few are no sign of slowness");
+    assert!(rate_without_database(late, NonZeroUsize::MIN).await < FIRST_RATE, "full groups that fail late are");
 }
 
 #[tokio::test]
