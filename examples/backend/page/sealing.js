@@ -4,6 +4,8 @@
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CODE_LENGTH = 21;
 const PLAIN_LENGTH = 1024;
+const SIGNATURE_LENGTH = 64;
+const HASH_LENGTH = 32;
 
 const ascii = (text) => new TextEncoder().encode(text);
 const EMPTY = new Uint8Array();
@@ -122,20 +124,33 @@ export async function sealForm(form, id, secretHash, authority) {
   };
 }
 
+// The root of the Merkle tree to which a receipt belongs, by the hashes beside its way up.
+async function rootOf(content, path) {
+  let root = await sha256(joined([0], content));
+  for (let at = 0; at < path.length; at += HASH_LENGTH) {
+    const other = path.slice(at, at + HASH_LENGTH);
+    const [smaller, larger] = hex(root) < hex(other) ? [root, other] : [other, root];
+    root = await sha256(joined([1], smaller, larger));
+  }
+  return root;
+}
+
 // What a receipt says, and whether its signature was verified: not every browser knows Ed25519. Null where it is none.
 export async function readReceipt(receipt, keys) {
   try {
-    const [content, signature] = receipt.split(".").map(fromBase64Url);
+    const [content, proof] = receipt.split(".").map(fromBase64Url);
     const says = JSON.parse(new TextDecoder().decode(content));
     const key = keys.find((key) => key.key_id === says.key_id);
-    if (says.purpose !== "vigie waitlist receipt v1" || !key) return null;
+    if (!key) return null;
     let imported;
     try {
       imported = await crypto.subtle.importKey("raw", fromBase64(key.public_key), { name: "Ed25519" }, false, ["verify"]);
     } catch {
       return { ...says, isVerified: false };
     }
-    const isGood = await crypto.subtle.verify({ name: "Ed25519" }, imported, signature, content);
+    const root = await rootOf(content, proof.slice(SIGNATURE_LENGTH));
+    const signed = joined(ascii("vigie waitlist receipt v1"), root);
+    const isGood = await crypto.subtle.verify({ name: "Ed25519" }, imported, proof.slice(0, SIGNATURE_LENGTH), signed);
     return isGood ? { ...says, isVerified: true } : null;
   } catch {
     return null;

@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use vigie::courier::waitlist::ReceiptSigner;
 use vigie::time::{Clock, Timestamp};
 
 pub use self::crowd::AWAY;
@@ -59,10 +60,9 @@ pub enum GroupError {
 type Answer = Box<dyn FnOnce(bool) + Send>;
 type Rule = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Answer) + Send>;
 
-/// A sign-up that waits, and the key that is to sign its receipt.
+/// A sign-up that waits.
 struct WaitingSignUp {
     sign_up: SignUp,
-    receipt_key: Arc<str>,
     answer: oneshot::Sender<Result<Received, GroupError>>,
 }
 
@@ -81,7 +81,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts the thread, with so many rules in one transaction at most. It ends when the last copy of the queue is dropped and what waits is done.
+    /// Starts the thread, with so many rules in one transaction at most; `signer` signs receipts. It ends when the last copy of the queue is dropped and
+    /// what waits is done.
     ///
     /// # Errors
     /// Where the system starts no thread.
@@ -89,11 +90,12 @@ impl Group {
         database: Box<dyn Database>,
         size: NonZeroUsize,
         clock: Arc<dyn Clock>,
+        signer: Arc<ReceiptSigner>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
         let crowd = Crowd::new();
-        let writer = Writer { database, size: size.get(), clock, rate: Arc::clone(&rate), crowd: crowd.clone() };
+        let writer = Writer { database, size: size.get(), clock, signer, rate: Arc::clone(&rate), crowd: crowd.clone() };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
         Ok((Self { queue, rate, crowd }, thread))
     }
@@ -155,13 +157,13 @@ impl Group {
     ///
     /// # Errors
     /// [`GroupError`]; nothing of it is kept then.
-    pub async fn receive(&self, sign_up: SignUp, receipt_key: Arc<str>) -> Result<Received, GroupError> {
+    pub async fn receive(&self, sign_up: SignUp) -> Result<Received, GroupError> {
         let limit = (self.rate.load(Ordering::Relaxed) * LONGEST_WAIT.as_secs()).max(MIN_WAITING);
         if self.waiting() as u64 >= limit {
             return Err(self.turn_away(GroupError::Busy));
         }
         let (answer, receiver) = oneshot::channel();
-        let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, receipt_key, answer }));
+        let job = Job::SignUp(Box::new(WaitingSignUp { sign_up, answer }));
         self.queue.try_send(job).map_err(|_| self.turn_away(GroupError::Busy))?;
         match receiver.await.unwrap_or(Err(GroupError::Unavailable)) {
             Err(GroupError::Unavailable) => Err(self.turn_away(GroupError::Unavailable)),
@@ -179,6 +181,7 @@ struct Writer {
     database: Box<dyn Database>,
     size: usize,
     clock: Arc<dyn Clock>,
+    signer: Arc<ReceiptSigner>,
     rate: Arc<AtomicU64>,
     crowd: Crowd,
 }
@@ -224,8 +227,8 @@ impl Writer {
                 }
             }
             if !sign_ups.is_empty() {
-                let now = self.clock.now();
-                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups, now))?);
+                let (now, signer) = (self.clock.now(), &*self.signer);
+                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups, signer, now))?);
             }
             Ok(())
         });
@@ -256,10 +259,14 @@ fn in_savepoint(
 }
 
 /// All sign-ups of a group.
-fn receive(transaction: &mut dyn Transaction, waiting: Vec<WaitingSignUp>, now: Timestamp) -> (bool, Answer) {
-    let receipt_key = waiting.first().map(|first| Arc::clone(&first.receipt_key)).unwrap_or_default();
+fn receive(
+    transaction: &mut dyn Transaction,
+    waiting: Vec<WaitingSignUp>,
+    signer: &ReceiptSigner,
+    now: Timestamp,
+) -> (bool, Answer) {
     let (sign_ups, senders): (Vec<SignUp>, Vec<_>) = waiting.into_iter().map(|one| (one.sign_up, one.answer)).unzip();
-    let given = rules::receive(transaction, &sign_ups, &receipt_key, now);
+    let given = rules::receive(transaction, &sign_ups, signer, now);
     if let Err(e) = &given {
         failed(e);
     }

@@ -118,8 +118,9 @@ impl Server {
         let path = config.data.join("client.json");
         write(&path, &client_json).with_context(|| format!("{} cannot be written", path.display()))?;
 
-        let (group, writer) =
-            Group::start(opened.database, config.group_size, Arc::clone(&clock)).context("no thread can be started")?;
+        let signer = Arc::clone(opened.waitlist.signer());
+        let started = Group::start(opened.database, config.group_size, Arc::clone(&clock), signer);
+        let (group, writer) = started.context("no thread can be started")?;
         let publisher = Publisher {
             group,
             files,

@@ -33,13 +33,14 @@ fn fill(data: &Path) {
     let mut opened = vigie_backend::open(&Config::new(data)).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let now = SystemClock.now();
+    let signer = std::sync::Arc::clone(opened.waitlist.signer());
     for (byte, number, contact) in [(1, "1234", "a@example.org"), (2, "5678", "b@example.org"), (3, "1234", "c@example.org")] {
         let operation = OperationId([byte; 16]);
         let form = Form { national_number: number.into(), contact: contact.into(), consent: true, ..Form::default() };
         let form = opened.waitlist.sealing().seal(&form, operation, &mut rng).unwrap();
         let secret_hash = Secret([byte; 32]).hash();
         let sign_up = SignUp { operation, form, secret_hash, repeat_hash: None };
-        opened.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1", now)).unwrap();
+        opened.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), &signer, now)).unwrap();
     }
     let opening = opened.waitlist.opening.as_ref().unwrap();
     let form = FormRules { name: Presence::Optional, birth_year: Presence::Optional, ..FormRules::default() };

@@ -1,15 +1,23 @@
 //! The receipt of a sign-up: what the authority has committed, signed, so that the person can show it and the device can believe it.
 //!
 //! ```text
-//! receipt   base64url(JSON) "." base64url(Ed25519 signature over the bytes of that JSON)
+//! receipt    base64url(JSON) "." base64url(proof)
+//! proof      Ed25519 signature, 64 bytes; then none to five hashes, 32 bytes each
+//! signed     "vigie waitlist receipt v1" root
+//! root       of a Merkle tree over the receipts that were signed together: the leaf, hashed with one hash of the proof after the other
+//! leaf       SHA-256(0, JSON)
+//! node       SHA-256(1, the smaller of two hashes, the larger)
 //! ```
 //!
-//! Ed25519 is deterministic: a server that lost nothing gives the same receipt for ever, without keeping it. The exact bytes are verified before they are
-//! parsed. Source: RFC 8032.
+//! A crowd shares signatures as it shares transactions: one for up to 32 people, and each receipt stands for itself all the same. A receipt claims no
+//! position in its tree, so that the order of two hashes need not be told. Nothing is learned from the hashes of others: each is over an operation id,
+//! which nobody guesses. The exact bytes are verified before they are parsed. Source: RFC 8032; RFC 9162, section 2.1, for leaves and nodes that cannot be
+//! mistaken for each other.
 
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use ring::digest::{Context, SHA256};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +29,14 @@ const PURPOSE: &str = "vigie waitlist receipt v1";
 
 /// The longest receipt that is read, in bytes: three times what one has.
 const MAX_RECEIPT: usize = 2_048;
+
+/// Receipts that share a signature at most. It costs as much as making a hundred nodes, so more would save little, and make every proof longer.
+const MAX_TOGETHER: usize = 32;
+
+const SIGNATURE_LEN: usize = 64;
+const HASH_LEN: usize = 32;
+
+type Hash = [u8; HASH_LEN];
 
 /// Why a receipt is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +56,6 @@ pub enum ReceiptError {
 /// What a receipt says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    purpose: String,
     /// Which key has signed it.
     pub key_id: String,
     /// For which operation.
@@ -59,6 +74,38 @@ impl Receipt {
     pub fn received_at(&self) -> Timestamp {
         Timestamp::from_unix_s(self.received_s)
     }
+
+    /// As it is shown and sent, with the proof that [`ReceiptSigner::prove`] gave for it; the same for the same arguments.
+    pub fn to_text(&self, proof: &[u8]) -> String {
+        format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(self.content()), BASE64_URL_SAFE_NO_PAD.encode(proof))
+    }
+
+    fn content(&self) -> Vec<u8> {
+        // Only maps with keys that are no text fail, and there are none.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+fn leaf(content: &[u8]) -> Hash {
+    hash(&[&[0], content])
+}
+
+fn node(one: &Hash, other: &Hash) -> Hash {
+    hash(&[&[1], one.min(other), one.max(other)])
+}
+
+fn hash(parts: &[&[u8]]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = Hash::default();
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+fn signed(root: &Hash) -> Vec<u8> {
+    [PURPOSE.as_bytes(), root].concat()
 }
 
 /// The authority's public key for receipts. As text: 32 bytes in base64.
@@ -83,12 +130,15 @@ impl ReceiptKey {
         if receipt.len() > MAX_RECEIPT {
             return Err(ReceiptError::Form);
         }
-        let (content, signature) = receipt.split_once('.').ok_or(ReceiptError::Form)?;
+        let (content, proof) = receipt.split_once('.').ok_or(ReceiptError::Form)?;
         let decode = |text| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| ReceiptError::Form);
-        let (content, signature) = (decode(content)?, decode(signature)?);
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(&content, &signature).map_err(|_| ReceiptError::Signature)?;
-        let receipt: Receipt = serde_json::from_slice(&content).map_err(|_| ReceiptError::Form)?;
-        if receipt.purpose == PURPOSE { Ok(receipt) } else { Err(ReceiptError::Form) }
+        let (content, proof) = (decode(content)?, decode(proof)?);
+        let (signature, path) = proof.split_at_checked(SIGNATURE_LEN).ok_or(ReceiptError::Form)?;
+        let (path, []) = path.as_chunks() else { return Err(ReceiptError::Form) };
+        let root = path.iter().fold(leaf(&content), |root, other| node(&root, other));
+        let key = UnparsedPublicKey::new(&ED25519, &self.0);
+        key.verify(&signed(&root), signature).map_err(|_| ReceiptError::Signature)?;
+        serde_json::from_slice(&content).map_err(|_| ReceiptError::Form)
     }
 }
 
@@ -118,13 +168,34 @@ impl ReceiptSigner {
         BASE64_STANDARD.encode(self.key.public_key())
     }
 
-    /// A receipt; the same for the same arguments.
+    /// Signs receipts, together; a proof for each, in their order. They are to have this key's id.
+    pub fn prove(&self, receipts: &[Receipt]) -> Vec<Vec<u8>> {
+        receipts.chunks(MAX_TOGETHER).flat_map(|together| self.prove_tree(together)).collect()
+    }
+
+    fn prove_tree(&self, receipts: &[Receipt]) -> Vec<Vec<u8>> {
+        let mut level: Vec<Hash> = receipts.iter().map(|receipt| leaf(&receipt.content())).collect();
+        let mut paths = vec![Vec::new(); receipts.len()];
+        let mut height = 0;
+        while level.len() > 1 {
+            for (at, path) in paths.iter_mut().enumerate() {
+                // The last of an odd number has none beside it, and goes up as it is.
+                if let Some(other) = level.get((at >> height) ^ 1) {
+                    path.extend_from_slice(other);
+                }
+            }
+            level = level.chunks(2).map(|pair| if let [one, other] = pair { node(one, other) } else { pair[0] }).collect();
+            height += 1;
+        }
+        let signature = level.first().map(|root| self.key.sign(&signed(root)));
+        let signature = signature.as_ref().map_or(&[][..], AsRef::as_ref);
+        paths.iter().map(|path| [signature, path].concat()).collect()
+    }
+
+    /// A receipt that is signed alone, as text; the same for the same arguments.
     pub fn sign(&self, operation_id: OperationId, place: u64, received_s: i64, form_hash: [u8; 32]) -> String {
-        let receipt = Receipt { purpose: PURPOSE.into(), key_id: self.id.clone(), operation_id, place, received_s, form_hash };
-        // Only maps with keys that are no text fail, and there are none.
-        let content = serde_json::to_vec(&receipt).unwrap_or_default();
-        let signature = self.key.sign(&content);
-        format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(&content), BASE64_URL_SAFE_NO_PAD.encode(signature))
+        let receipt = Receipt { key_id: self.id.clone(), operation_id, place, received_s, form_hash };
+        receipt.to_text(&self.prove(std::slice::from_ref(&receipt)).concat())
     }
 }
 
@@ -136,6 +207,8 @@ impl fmt::Debug for ReceiptSigner {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use ring::rand::SystemRandom;
 
     use super::*;
@@ -156,10 +229,53 @@ mod tests {
     }
 
     #[test]
+    fn each_receipt_of_a_crowd_stands_for_itself_and_few_signatures_serve_all() {
+        let signer = signer();
+        let key = ReceiptKey::new(&signer.public_text()).unwrap();
+        let of = |place| Receipt {
+            key_id: "v1".into(),
+            operation_id: OperationId([place as u8; 16]),
+            place,
+            received_s: 1,
+            form_hash: [9; 32],
+        };
+        for count in [1, 2, 3, 5, 31, 32, 33, 34, 100] {
+            let receipts: Vec<Receipt> = (1..=count).map(of).collect();
+            let proofs = signer.prove(&receipts);
+            assert_eq!(proofs.len(), receipts.len());
+            for (receipt, proof) in receipts.iter().zip(&proofs) {
+                assert_eq!(key.verify(&receipt.to_text(proof)).as_ref(), Ok(receipt));
+                assert!(proof.len() <= SIGNATURE_LEN + 5 * HASH_LEN);
+                for other in proofs.iter().filter(|other| *other != proof) {
+                    assert_eq!(key.verify(&receipt.to_text(other)), Err(ReceiptError::Signature));
+                }
+            }
+            let signatures: HashSet<&[u8]> = proofs.iter().map(|proof| &proof[..SIGNATURE_LEN]).collect();
+            assert_eq!(signatures.len() as u64, count.div_ceil(MAX_TOGETHER as u64));
+        }
+        assert!(signer.prove(&[]).is_empty());
+    }
+
+    /// A node has 64 bytes behind its mark; they are no receipt, whoever finds words for them.
+    #[test]
+    fn what_is_inside_a_tree_is_no_receipt() {
+        let signer = signer();
+        let leaves: Vec<Hash> = (0..2).map(|byte| leaf(&[byte])).collect();
+        let signature = signer.key.sign(&signed(&node(&leaves[0], &leaves[1])));
+        let content = [leaves[0].min(leaves[1]), leaves[0].max(leaves[1])].concat();
+        let text = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(content), BASE64_URL_SAFE_NO_PAD.encode(signature));
+        assert_eq!(ReceiptKey::new(&signer.public_text()).unwrap().verify(&text), Err(ReceiptError::Signature));
+    }
+
+    #[test]
     fn what_was_changed_cut_or_signed_by_another_is_no_receipt() {
         let signer_here = signer();
         let key = ReceiptKey::new(&signer_here.public_text()).unwrap();
-        let receipt = signer_here.sign(OperationId([7; 16]), 1, 2, [9; 32]);
+        let of =
+            |place| Receipt { key_id: "v1".into(), operation_id: OperationId([7; 16]), place, received_s: 2, form_hash: [9; 32] };
+        let together = [of(1), of(2), of(3)];
+        let receipt = together[0].to_text(&signer_here.prove(&together)[0]);
+        assert!(key.verify(&receipt).is_ok());
         assert_eq!(ReceiptKey::new(&signer().public_text()).unwrap().verify(&receipt), Err(ReceiptError::Signature));
         for at in 0..receipt.len() {
             let mut wrong = receipt.clone().into_bytes();

@@ -4,9 +4,10 @@ use vigie::time::{ManualClock, SystemClock};
 
 use super::*;
 use crate::database::{Sqlite, Work};
+use crate::waitlist::receipt_signer;
 
 fn start(database: Box<dyn Database>, size: NonZeroUsize) -> (Group, JoinHandle<()>) {
-    Group::start(database, size, Arc::new(SystemClock)).unwrap()
+    Group::start(database, size, Arc::new(SystemClock), receipt_signer()).unwrap()
 }
 
 fn put(transaction: &mut dyn Transaction, name: &str) -> Result<(), RuleError> {
@@ -51,7 +52,7 @@ impl Database for Full {
 async fn what_was_not_committed_is_not_answered() {
     let (group, _) = start(Box::new(Full(Sqlite::in_memory().unwrap())), MAX_GROUP);
     assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Unavailable)));
-    assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Unavailable)));
+    assert!(matches!(group.receive(sign_up(0)).await, Err(GroupError::Unavailable)));
 }
 
 /// A database that is not there, which takes so long to be noticed.
@@ -69,7 +70,7 @@ async fn rate_without_database(noticed_after: Duration, size: NonZeroUsize) -> u
     let (group, _) = start(Box::new(Gone(noticed_after)), size);
     for people in 1..=2 {
         assert!(matches!(group.run(|transaction| put(transaction, "a")).await, Err(GroupError::Unavailable)));
-        assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Unavailable)));
+        assert!(matches!(group.receive(sign_up(0)).await, Err(GroupError::Unavailable)));
         assert_eq!(group.crowd.turned_away(group.crowd.now_ms()), people, "they come again, and are told when");
     }
     group.rate.load(Ordering::Relaxed)
@@ -219,7 +220,7 @@ async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out(
     let transactions = Arc::new(AtomicUsize::new(0));
     let counted = Counted { database: Sqlite::in_memory().unwrap(), transactions: Arc::clone(&transactions), goes_on };
     let clock = ManualClock::new(Timestamp::from_unix_s(1_619_013_600));
-    let (group, _) = Group::start(Box::new(counted), MAX_GROUP, Arc::new(clock.clone())).unwrap();
+    let (group, _) = Group::start(Box::new(counted), MAX_GROUP, Arc::new(clock.clone()), receipt_signer()).unwrap();
     let first = tokio::spawn({
         let group = group.clone();
         async move { group.run(|_| Ok::<(), RuleError>(())).await }
@@ -230,12 +231,12 @@ async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out(
     let stays: Vec<_> = [1, 2, 2]
         .map(|number| {
             let group = group.clone();
-            tokio::spawn(async move { group.receive(sign_up(number), "v1".into()).await })
+            tokio::spawn(async move { group.receive(sign_up(number)).await })
         })
         .into();
     let goes = tokio::spawn({
         let group = group.clone();
-        async move { group.receive(sign_up(3), "v1".into()).await }
+        async move { group.receive(sign_up(3)).await }
     });
     while group.waiting() < 4 {
         tokio::task::yield_now().await;
@@ -248,8 +249,8 @@ async fn sign_ups_share_a_transaction_and_those_who_have_gone_away_are_left_out(
     let mut places = Vec::new();
     for one in stays {
         let received = one.await.unwrap().unwrap();
-        assert_eq!(received.received_s, clock.now().unix_s(), "the moment of the transaction, not that of the request");
-        places.push(received.place);
+        assert_eq!(received.receipt.received_s, clock.now().unix_s(), "the moment of the transaction, not that of the request");
+        places.push(received.receipt.place);
     }
     assert_eq!(places, [1, 2, 2]);
     assert_eq!(transactions.load(Ordering::SeqCst), 2);
@@ -267,7 +268,7 @@ async fn what_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again
     let mut waiting = tokio::task::JoinSet::new();
     for number in 0..=500 {
         let group = group.clone();
-        waiting.spawn(async move { group.receive(sign_up((number % 250) as u8), "v1".into()).await });
+        waiting.spawn(async move { group.receive(sign_up((number % 250) as u8)).await });
         // The first is under way and waits no more.
         while transactions.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -276,7 +277,7 @@ async fn what_would_wait_too_long_is_refused_at_once_and_told_when_to_come_again
     while group.waiting() < 500 {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(group.receive(sign_up(0), "v1".into()).await, Err(GroupError::Busy)));
+    assert!(matches!(group.receive(sign_up(0)).await, Err(GroupError::Busy)));
     assert_eq!(group.backlog(), Duration::from_millis(5_010), "500 wait, and one was turned away");
     held.send(()).unwrap();
     while let Some(answer) = waiting.join_next().await {

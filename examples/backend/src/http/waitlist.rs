@@ -23,7 +23,6 @@ use super::public::in_group;
 use crate::group::{AWAY, Group, GroupError};
 use crate::metrics::Call;
 use crate::rules::{self, Context, Correction, Received, Refusal, SignUp, Standing};
-use crate::waitlist::WaitlistKeys;
 
 /// The longest that somebody is asked to stay away, in seconds. The library adds up to half of it: within a minute after an overload all apps are back.
 const MAX_RETRY_AFTER_S: u64 = AWAY.as_secs();
@@ -109,12 +108,6 @@ pub(super) fn retry_after(group: &Group, rng: &mut impl CryptoRng) -> u64 {
     longest - rng.next_u64() % (1 + longest / 2)
 }
 
-/// The receipt, signed: the same for ever.
-pub(super) fn receipt(keys: &WaitlistKeys, received: &Received) -> Result<String, Failure> {
-    let signer = keys.signer_of(&received.receipt_key).ok_or(GroupError::Failed)?;
-    Ok(signer.sign(received.operation, received.place, received.received_s, received.form_hash))
-}
-
 fn operation(headers: &HeaderMap) -> Result<OperationId, Failure> {
     let id = headers.get(IDEMPOTENCY_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(OperationId::parse);
     id.ok_or_else(|| Failure::bad("the header Idempotency-Key has 32 hexadecimal digits"))
@@ -134,16 +127,16 @@ async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> R
         SignUp { operation: operation(&headers)?, form: request.form, secret_hash: request.secret_hash, repeat_hash: None };
     let group = &app.publisher.group;
     let received = if app.waitlist.takes(&sign_up.form) {
-        group.receive(sign_up, app.waitlist.signer().id().into()).await?
+        group.receive(sign_up).await?
     } else {
         group.run(move |transaction| rules::repeated(transaction, &sign_up)).await?
     };
-    answer(&app, &received)
+    Ok(answer(&received))
 }
 
-fn answer(app: &App, received: &Received) -> Result<Response, Failure> {
+fn answer(received: &Received) -> Response {
     let status = if received.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(body::json(status, &SignUpResponse { receipt: receipt(&app.waitlist, received)? }))
+    body::json(status, &SignUpResponse { receipt: received.receipt_text() })
 }
 
 async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> Result<Response, Failure> {
@@ -155,23 +148,23 @@ async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> 
         has_known_key: app.waitlist.takes(&request.form),
         form: request.form,
     };
-    let receipt_key = app.waitlist.signer().id().to_owned();
-    let received = in_group!(app, |transaction, context| rules::correct(transaction, &correction, &receipt_key, context))?;
-    answer(&app, &received)
+    let signer = Arc::clone(app.waitlist.signer());
+    let received = in_group!(app, |transaction, context| rules::correct(transaction, &correction, &signer, context))?;
+    Ok(answer(&received))
 }
 
 async fn withdraw(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
     let StatusRequest { operation_id, secret } = request;
     let standing = in_group!(app, |transaction, context| rules::withdraw(transaction, operation_id, &secret, context))?;
-    stands(&app, standing)
+    Ok(stands(standing))
 }
 
 async fn status(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
     let StatusRequest { operation_id, secret } = request;
     let standing = in_group!(app, |transaction, context| rules::status(transaction, operation_id, &secret, context))?;
-    stands(&app, standing)
+    Ok(stands(standing))
 }
 
-fn stands(app: &App, Standing { received, state, reason }: Standing) -> Result<Response, Failure> {
-    Ok(body::json(StatusCode::OK, &StatusResponse { receipt: receipt(&app.waitlist, &received)?, state, reason }))
+fn stands(Standing { received, state, reason }: Standing) -> Response {
+    body::json(StatusCode::OK, &StatusResponse { receipt: received.receipt_text(), state, reason })
 }

@@ -1,6 +1,6 @@
 //! The waiting list: what the owner of a sign-up may do with it.
 
-use vigie::courier::waitlist::{OperationId, SealedForm, Secret, State};
+use vigie::courier::waitlist::{OperationId, Receipt, ReceiptSigner, SealedForm, Secret, State};
 use vigie::time::Timestamp;
 
 use super::statements::number;
@@ -46,11 +46,11 @@ pub fn status(
 ) -> Result<Standing, RuleError> {
     let rows = transaction.query(&format!("{SELECT} WHERE operation_id = $1"), &[operation.0.into()])?;
     let row = rows.first().ok_or(Refusal::UnknownOperation)?;
-    if !context.secrets.is_same(&secret.hash().0, row.bytes(6)?) {
+    if !context.secrets.is_same(&secret.hash().0, row.bytes(7)?) {
         return Err(Refusal::UnknownOperation.into());
     }
-    let state = state(row.text(7)?).ok_or(DatabaseError::Column { column: 7 })?;
-    Ok(Standing { received: kept(row)?.0, state, reason: row.text(8)?.to_owned() })
+    let state = state(row.text(8)?).ok_or(DatabaseError::Column { column: 8 })?;
+    Ok(Standing { received: kept(row)?.0, state, reason: row.text(9)?.to_owned() })
 }
 
 /// Puts another form in the place of the present one; it is opened and confirmed like the first.
@@ -60,18 +60,18 @@ pub fn status(
 pub fn correct(
     transaction: &mut dyn Transaction,
     correction: &Correction,
-    receipt_key: &str,
+    signer: &ReceiptSigner,
     context: &Context<'_>,
 ) -> Result<Received, RuleError> {
     let standing = status(transaction, correction.sign_up, &correction.secret, context)?;
     let form_hash = correction.form.hash(correction.operation, &correction.secret.hash());
     let rows = transaction.query(
-        "SELECT operation_id, place, form_hash, receipt_key, received_s, form_hash FROM correction WHERE operation_id = $1",
+        "SELECT operation_id, place, form_hash, receipt_key, received_s, receipt_proof, NULL FROM correction WHERE operation_id = $1",
         &[correction.operation.0.into()],
     )?;
     if let Some(row) = rows.first() {
         let (received, _) = kept(row)?;
-        let is_same = received.form_hash == form_hash && received.place == standing.received.place;
+        let is_same = received.receipt.form_hash == form_hash && received.receipt.place == standing.received.receipt.place;
         return if is_same { Ok(received) } else { Err(Refusal::OperationReused.into()) };
     }
     if standing.state == State::Withdrawn {
@@ -85,44 +85,46 @@ pub fn correct(
     if is_sign_up {
         return Err(Refusal::OperationReused.into());
     }
-    let received = Received {
-        operation: correction.operation,
-        place: standing.received.place,
+    let receipt = Receipt {
+        key_id: signer.id().to_owned(),
+        operation_id: correction.operation,
+        place: standing.received.receipt.place,
         received_s: context.now.unix_s(),
         form_hash,
-        receipt_key: receipt_key.to_owned(),
-        is_new: true,
     };
+    let proof = signer.prove(std::slice::from_ref(&receipt)).concat();
+    let received = Received { receipt, proof, is_new: true };
     replace(transaction, correction, &received)?;
     Ok(received)
 }
 
 fn replace(transaction: &mut dyn Transaction, correction: &Correction, received: &Received) -> Result<(), DatabaseError> {
-    let form = &correction.form;
+    let (form, Received { receipt, proof, .. }) = (&correction.form, received);
     transaction.execute(
-        "INSERT INTO correction (operation_id, place, form_hash, receipt_key, received_s) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO correction (operation_id, place, form_hash, receipt_key, receipt_proof, received_s) VALUES ($1, $2, $3, $4, $5, $6)",
         &[
-            received.operation.0.into(),
-            number(received.place),
-            received.form_hash.into(),
-            received.receipt_key.as_str().into(),
-            received.received_s.into(),
+            receipt.operation_id.0.into(),
+            number(receipt.place),
+            receipt.form_hash.into(),
+            receipt.key_id.as_str().into(),
+            proof.as_slice().into(),
+            receipt.received_s.into(),
         ],
     )?;
     transaction.execute(
         "UPDATE sign_up SET form_operation = $1, key_id = $2, encapsulated = $3, sealed = $4, state = $5, reason = '' WHERE place = $6",
         &[
-            received.operation.0.into(),
+            receipt.operation_id.0.into(),
             form.key_id.as_str().into(),
             form.encapsulated.into(),
             form.sealed.as_slice().into(),
             word(State::Received).into(),
-            number(received.place),
+            number(receipt.place),
         ],
     )?;
     transaction.execute(
         "INSERT INTO task (operation_id, place) VALUES ($1, $2)",
-        &[received.operation.0.into(), number(received.place)],
+        &[receipt.operation_id.0.into(), number(receipt.place)],
     )?;
     Ok(())
 }
@@ -138,7 +140,7 @@ pub fn withdraw(
     context: &Context<'_>,
 ) -> Result<Standing, RuleError> {
     let standing = status(transaction, operation, secret, context)?;
-    erase(transaction, standing.received.place, context.now)?;
+    erase(transaction, standing.received.receipt.place, context.now)?;
     Ok(Standing { state: State::Withdrawn, reason: String::new(), ..standing })
 }
 

@@ -10,6 +10,7 @@
 //! Roll-over: the newest public key is announced, all are accepted; `receipt-v2.next.pem` is announced and signs nothing until it is renamed.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -36,7 +37,7 @@ pub enum Role {
 
 /// All of them.
 pub struct WaitlistKeys {
-    receipts: Vec<ReceiptSigner>,
+    receipts: Vec<Arc<ReceiptSigner>>,
     signing: usize,
     sealing: Vec<SealingKey>,
     /// What opens forms, where this process may.
@@ -92,7 +93,7 @@ impl WaitlistKeys {
         let receipts = pems
             .iter()
             .map(|named| {
-                let signer = ReceiptSigner::from_pkcs8(&named.version, &der(&named.pem)?);
+                let signer = ReceiptSigner::from_pkcs8(&named.version, &der(&named.pem)?).map(Arc::new);
                 signer.with_context(|| format!("keys/receipt-{}.pem cannot be used", named.version))
             })
             .collect::<anyhow::Result<_>>()?;
@@ -113,17 +114,12 @@ impl WaitlistKeys {
     }
 
     /// The key that signs receipts now.
-    pub fn signer(&self) -> &ReceiptSigner {
+    pub fn signer(&self) -> &Arc<ReceiptSigner> {
         &self.receipts[self.signing]
     }
 
-    /// The key with this id, which has signed receipts.
-    pub fn signer_of(&self, id: &str) -> Option<&ReceiptSigner> {
-        self.receipts.iter().find(|signer| signer.id() == id)
-    }
-
     /// All keys of receipts.
-    pub fn signers(&self) -> &[ReceiptSigner] {
+    pub fn signers(&self) -> &[Arc<ReceiptSigner>] {
         &self.receipts
     }
 
@@ -176,6 +172,12 @@ fn new_ed25519() -> anyhow::Result<Zeroizing<String>> {
 fn der(pem: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let text: String = pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
     Ok(Zeroizing::new(BASE64_STANDARD.decode(text).context("no PEM")?))
+}
+
+/// A key that signs receipts.
+#[cfg(test)]
+pub(crate) fn receipt_signer() -> Arc<ReceiptSigner> {
+    Arc::new(ReceiptSigner::from_pkcs8("v1", &der(&new_ed25519().unwrap()).unwrap()).unwrap())
 }
 
 #[cfg(test)]

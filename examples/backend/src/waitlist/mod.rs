@@ -13,3 +13,6 @@ mod texts;
 pub use keys::{Opening, Role, WaitlistKeys};
 pub use mail::{MailConfig, Mailer, Prepared, Sending, outbox, remove};
 pub use opener::Opener;
+
+#[cfg(test)]
+pub(crate) use keys::receipt_signer;

@@ -237,11 +237,16 @@ impl Browser {
         self.driver.execute(script, arguments).await.unwrap().json().clone()
     }
 
+    /// What a script gives to the function behind its arguments.
+    pub(crate) async fn run_later(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.driver.execute_async(script, arguments).await.unwrap().json().clone()
+    }
+
     /// What axe-core finds on the page as it is now: nothing.
     pub(crate) async fn is_accessible(&self, place: &str) {
         self.run(&self.axe, Vec::new()).await;
         let script = "axe.run(document).then(arguments[0], (error) => arguments[0]({ error: String(error) }));";
-        let found = self.driver.execute_async(script, Vec::new()).await.unwrap().json().clone();
+        let found = self.run_later(script, Vec::new()).await;
         assert!(found["passes"].as_array().is_some_and(|passes| passes.len() > 5), "{place}: {}", found["error"]);
         let violations: Vec<String> = found["violations"].as_array().unwrap().iter().map(told).collect();
         assert!(violations.is_empty(), "{place}: {}", violations.join("\n"));

@@ -34,6 +34,7 @@ async fn with_scripts_the_browser_seals_and_every_repeat_is_the_same_bytes() {
     sealed_here::an_answer_that_was_lost_is_asked_for_with_the_same_bytes(&browser, &desk).await;
     sealed_here::other_bytes_show_the_first_receipt_which_can_be_corrected(&browser, &desk).await;
     sealed_here::with_the_code_alone_it_is_seen_and_withdrawn(&browser, &desk).await;
+    sealed_here::a_receipt_that_was_signed_with_others_is_verified_and_no_other(&browser, &desk).await;
     browser.end().await;
     desk.close().await;
 }

@@ -1,7 +1,9 @@
 //! With scripts: the browser seals.
 
+use ring::rand::SystemRandom;
+use ring::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
-use vigie::courier::waitlist::{Language, RecoveryCode};
+use vigie::courier::waitlist::{Language, OperationId, Receipt, ReceiptSigner, RecoveryCode};
 
 use crate::browser::Browser;
 use crate::desk::{ADA, BOB, Desk, MOVED, Person};
@@ -9,6 +11,11 @@ use crate::desk::{ADA, BOB, Desk, MOVED, Person};
 const KEPT: &str =
     "return Object.keys(localStorage).sort().map((name) => ({ name, ...JSON.parse(localStorage.getItem(name)) }));";
 const KEEP: &str = "const { name, ...known } = arguments[0]; localStorage.setItem(name, JSON.stringify(known));";
+
+const READ: &str = "const [receipts, keys, done] = arguments;
+    import('/signup/sealing.js')
+        .then(({ readReceipt }) => Promise.all(receipts.map((receipt) => readReceipt(receipt, keys))))
+        .then(done, (error) => done(String(error)));";
 
 async fn kept(browser: &Browser) -> Vec<Value> {
     browser.run(KEPT, Vec::new()).await.as_array().unwrap().clone()
@@ -42,6 +49,31 @@ pub(crate) async fn mistakes_are_named_and_the_code_is_shown_before_anything_is_
     assert_eq!((desk.sign_ups(), kept(browser).await.len()), (0, 0), "nothing was sent yet, and nothing kept");
     browser.click("change").await;
     assert_eq!(to_code(browser, &ADA).await, code, "the code that may be written down already stays");
+}
+
+/// A crowd shares signatures, and the page meets no crowd here.
+pub(crate) async fn a_receipt_that_was_signed_with_others_is_verified_and_no_other(browser: &Browser, desk: &Desk) {
+    browser.open(desk, "/signup").await;
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let signer = ReceiptSigner::from_pkcs8("v7", key.as_ref()).unwrap();
+    let receipt = |place| Receipt {
+        key_id: "v7".into(),
+        operation_id: OperationId([place as u8; 16]),
+        place,
+        received_s: 1,
+        form_hash: [place as u8; 32],
+    };
+    let receipts: Vec<Receipt> = (1..=11).map(receipt).collect();
+    let proofs = signer.prove(&receipts);
+    let mut texts: Vec<String> = receipts.iter().zip(&proofs).map(|(receipt, proof)| receipt.to_text(proof)).collect();
+    texts.push(receipts[0].to_text(&proofs[1]));
+    let keys = json!([{ "key_id": "v7", "public_key": signer.public_text() }]);
+    let read = browser.run_later(READ, vec![json!(texts), keys]).await;
+    let read = read.as_array().unwrap_or_else(|| panic!("{read}"));
+    for (place, says) in (1..=11).zip(read) {
+        assert_eq!((&says["place"], &says["isVerified"]), (&json!(place), &json!(true)));
+    }
+    assert_eq!(read[11], Value::Null, "the proof of another");
 }
 
 async fn to_code_of_wrong_number(browser: &Browser) {

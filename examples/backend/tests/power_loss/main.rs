@@ -15,8 +15,10 @@ use std::path::Path;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use ring::rand::SystemRandom;
+use ring::signature::Ed25519KeyPair;
 use vfs::Op;
-use vigie::courier::waitlist::{OperationId, SEALED_LEN, SealedForm, SecretHash};
+use vigie::courier::waitlist::{OperationId, ReceiptSigner, SEALED_LEN, SealedForm, SecretHash};
 use vigie::time::Timestamp;
 use vigie_backend::database::{Database, DatabaseError, Sqlite, Transaction};
 use vigie_backend::rules::{self, SignUp};
@@ -70,11 +72,13 @@ fn record() -> Record {
     vfs::forget();
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let mut acknowledged = vec![(0, content(&mut *database).unwrap())];
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let signer = ReceiptSigner::from_pkcs8("v1", key.as_ref()).unwrap();
     let mut last = sign_up(rng);
     for _ in 0..GROUPS {
         let mut group: Vec<SignUp> = (0..1 + rng.next_u32() % 12).map(|_| sign_up(rng)).collect();
         group.push(last);
-        let answers = database.run(|transaction| rules::receive(transaction, &group, "v1", NOW)).unwrap();
+        let answers = database.run(|transaction| rules::receive(transaction, &group, &signer, NOW)).unwrap();
         assert!(answers.iter().all(Result::is_ok));
         acknowledged.push((vfs::recorded(), content(&mut *database).unwrap()));
         last = group.swap_remove(0);

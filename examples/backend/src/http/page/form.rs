@@ -32,7 +32,7 @@ use crate::group::GroupError;
 use crate::http::App;
 use crate::http::body;
 use crate::http::public::in_group;
-use crate::http::waitlist::{receipt, retry_after};
+use crate::http::waitlist::retry_after;
 use crate::metrics::Call;
 use crate::rules::{self, Context, Correction, Received, Refusal, SignUp, Standing};
 
@@ -152,15 +152,15 @@ async fn sign_up(app: &App, own: &Own, form: &Form) -> Result<Received, GroupErr
         secret_hash: own.secret.hash(),
         repeat_hash: Some(repeat_hash(app, own, own.operation, form)),
     };
-    app.publisher.group.receive(sign_up, app.waitlist.signer().id().into()).await
+    app.publisher.group.receive(sign_up).await
 }
 
 async fn correct(app: &App, own: &Own, operation: OperationId, form: &Form) -> Result<Received, GroupError> {
     let mut rng = ChaCha20Rng::from_seed(repeat_hash(app, own, operation, form));
     let form = sealed(app, form, operation, &mut rng)?;
     let correction = Correction { operation, sign_up: own.operation, secret: own.secret.clone(), form, has_known_key: true };
-    let receipt_key = app.waitlist.signer().id().to_owned();
-    in_group!(app, |transaction, context| rules::correct(transaction, &correction, &receipt_key, context))
+    let signer = Arc::clone(app.waitlist.signer());
+    in_group!(app, |transaction, context| rules::correct(transaction, &correction, &signer, context))
 }
 
 fn sealed(app: &App, form: &Form, operation: OperationId, rng: &mut ChaCha20Rng) -> Result<SealedForm, GroupError> {
@@ -203,11 +203,11 @@ async fn shown(app: &App, own: &Own, submitted: &Submitted, status: StatusCode) 
         Err(GroupError::Refused(_)) => return nothing(app, submitted, "unknown"),
         Err(_) => return nothing(app, submitted, "no_network"),
     };
-    let Ok(receipt) = receipt(&app.waitlist, &received) else { return nothing(app, submitted, "no_network") };
     let given = context! {
-        receipt, reason, state => Serde(state),
-        place => received.place,
-        received => vigie::time::Timestamp::from_unix_s(received.received_s).to_string(),
+        reason, state => Serde(state),
+        receipt => received.receipt_text(),
+        place => received.receipt.place,
+        received => received.receipt.received_at().to_string(),
         reused => status == StatusCode::UNPROCESSABLE_ENTITY,
         values => submitted.values(),
     };

@@ -57,9 +57,11 @@ impl List {
     /// Signs up with what was sealed for this operation. The place.
     fn receive(&mut self, operation: OperationId, form: SealedForm) -> u64 {
         let sign_up = SignUp { operation, form, secret_hash: Secret([7; 32]).hash(), repeat_hash: Some([9; 32]) };
-        let answers =
-            self.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), "v1", NOW)).unwrap();
-        answers[0].clone().unwrap().place
+        let answers = self
+            .database
+            .run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), self.keys.signer(), NOW))
+            .unwrap();
+        answers[0].clone().unwrap().receipt.place
     }
 
     fn sign_up(&mut self, form: &Form) -> (u64, OperationId) {
@@ -74,9 +76,9 @@ impl List {
         let correction = Correction { operation, sign_up, secret: Secret([7; 32]), form, has_known_key: true };
         let (secrets, policy) = (&self.secrets, &Policy::default());
         let rng = &mut self.rng;
-        let done = self
-            .database
-            .run(|transaction| rules::correct(transaction, &correction, "v1", &Context { now: NOW, secrets, policy, rng }));
+        let done = self.database.run(|transaction| {
+            rules::correct(transaction, &correction, self.keys.signer(), &Context { now: NOW, secrets, policy, rng })
+        });
         done.unwrap();
     }
 

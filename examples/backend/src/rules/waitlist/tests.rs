@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use vigie::courier::waitlist::{SEALED_LEN, Secret};
@@ -7,6 +9,7 @@ use super::*;
 use crate::database::{Database, Sqlite};
 use crate::keys::Secrets;
 use crate::rules::{Context, Correction, Policy, Standing, correct, status, withdraw};
+use crate::waitlist::receipt_signer;
 
 const NOW: Timestamp = Timestamp::from_unix_s(1_619_013_600);
 
@@ -32,6 +35,7 @@ struct Desk {
     database: Box<dyn Database>,
     secrets: Secrets,
     policy: Policy,
+    signer: Arc<ReceiptSigner>,
     rng: ChaCha20Rng,
 }
 
@@ -39,15 +43,21 @@ impl Desk {
     fn new() -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let secrets = Secrets::ephemeral(&mut rng).unwrap();
-        Self { database: Box::new(Sqlite::in_memory().unwrap()), secrets, policy: Policy::default(), rng }
+        Self {
+            database: Box::new(Sqlite::in_memory().unwrap()),
+            secrets,
+            policy: Policy::default(),
+            signer: receipt_signer(),
+            rng,
+        }
     }
 
     fn receive(&mut self, sign_ups: &[SignUp]) -> Vec<Result<Received, Refusal>> {
-        self.database.run(|transaction| receive(transaction, sign_ups, "v1", NOW)).unwrap()
+        self.database.run(|transaction| receive(transaction, sign_ups, &self.signer, NOW)).unwrap()
     }
 
     fn ask<T>(&mut self, mut rule: impl FnMut(&mut dyn Transaction, &Context<'_>) -> Result<T, RuleError>) -> Result<T, Refusal> {
-        let Self { database, secrets, policy, rng } = self;
+        let Self { database, secrets, policy, rng, .. } = self;
         let answer = database.run(|transaction| rule(transaction, &Context { now: NOW, secrets, policy, rng }));
         answer.map_err(|error| match error {
             RuleError::Refused(refusal) => refusal,
@@ -66,7 +76,7 @@ impl Desk {
 }
 
 fn places(answers: &[Result<Received, Refusal>]) -> Vec<u64> {
-    answers.iter().map(|answer| answer.as_ref().unwrap().place).collect()
+    answers.iter().map(|answer| answer.as_ref().unwrap().receipt.place).collect()
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn the_same_operation_with_other_bytes_is_refused_and_nothing_is_stored() {
     let answers = desk.receive(&[sign_up(1, 2), other_secret, sign_up(2, 2)]);
     assert_eq!(answers[..2], [Err(Refusal::OperationReused), Err(Refusal::OperationReused)]);
     assert_eq!(places(&answers[2..]), [2]);
-    assert_eq!(desk.status(1).unwrap().received.form_hash, first[0].as_ref().unwrap().form_hash);
+    assert_eq!(desk.status(1).unwrap().received.receipt.form_hash, first[0].as_ref().unwrap().receipt.form_hash);
     assert_eq!((desk.count("sign_up"), desk.count("task")), (2, 2));
 }
 
@@ -114,7 +124,7 @@ fn a_form_that_the_server_sealed_is_known_by_what_it_says() {
     let sealed_here = |byte, says| SignUp { repeat_hash: Some([says; 32]), ..sign_up(1, byte) };
     let first = desk.receive(&[sealed_here(1, 5)]);
     let again = desk.receive(&[sealed_here(2, 5), sealed_here(3, 6), sign_up(1, 4)]);
-    assert_eq!(again[0].as_ref().unwrap().form_hash, first[0].as_ref().unwrap().form_hash);
+    assert_eq!(again[0].as_ref().unwrap().receipt.form_hash, first[0].as_ref().unwrap().receipt.form_hash);
     assert_eq!(again[1..], [Err(Refusal::OperationReused), Err(Refusal::OperationReused)]);
 }
 
@@ -142,9 +152,10 @@ fn a_correction_keeps_the_place_makes_a_task_and_is_known_when_it_is_repeated() 
         form: form(byte),
         has_known_key: true,
     };
-    let mut send = |correction: Correction| desk.ask(|transaction, context| correct(transaction, &correction, "v1", context));
+    let signer = receipt_signer();
+    let mut send = |correction: Correction| desk.ask(|transaction, context| correct(transaction, &correction, &signer, context));
     let corrected = send(put(20, 9)).unwrap();
-    assert_eq!((corrected.place, corrected.is_new), (2, true));
+    assert_eq!((corrected.receipt.place, corrected.is_new), (2, true));
     assert_eq!(send(put(20, 9)), Ok(Received { is_new: false, ..corrected.clone() }));
     assert_eq!(send(put(20, 8)), Err(Refusal::OperationReused));
     assert!(send(Correction { has_known_key: false, ..put(20, 9) }).is_ok(), "its key went after it came");
