@@ -6,10 +6,12 @@
 //!
 //! A synchronised commit costs a disk milliseconds, however much is in it; so a crowd costs as many commits as a few. Each rule runs in a savepoint of
 //! its own, sign-ups in one together, and no answer goes out before the commit. Who has gone away is left out. A queue that is full, or longer than what
-//! can be done in a few seconds, refuses at once: the caller is told when to come again.
+//! can be done in a few seconds, refuses at once: the caller is told when to come again. Where the database goes away what waits stays, and is written when
+//! it is back, within a few seconds; a sign-up whose commit nobody heard of is found or made then, which is the same.
 
 mod crowd;
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +32,12 @@ const QUEUE: usize = 32_768;
 
 /// Sign-ups that would wait longer than this are refused at once, and told when to come again.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// So long what waits is kept for a database that went away, and that is how long somebody waits for one that is there. Started again, it is back sooner.
+const PATIENCE: Duration = LONGEST_WAIT;
+
+/// Until it is looked again whether the database is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Until it is known how many a second this machine can do.
 const FIRST_RATE: u64 = QUEUE as u64 / LONGEST_WAIT.as_secs();
@@ -95,7 +103,8 @@ impl Group {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
         let crowd = Crowd::new();
-        let writer = Writer { database, size: size.get(), clock, signer, rate: Arc::clone(&rate), crowd: crowd.clone() };
+        let writer =
+            Writer { database, size: size.get(), clock, signer, rate: Arc::clone(&rate), crowd: crowd.clone(), away_since: None };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
         Ok((Self { queue, rate, crowd }, thread))
     }
@@ -177,6 +186,22 @@ fn failed(error: &DatabaseError) -> GroupError {
     GroupError::Failed
 }
 
+/// What is to share a transaction.
+#[derive(Default)]
+struct Waiting {
+    rules: VecDeque<Rule>,
+    sign_ups: Vec<WaitingSignUp>,
+}
+
+impl Waiting {
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Rule(rule) => self.rules.push_back(rule),
+            Job::SignUp(sign_up) => self.sign_ups.push(*sign_up),
+        }
+    }
+}
+
 struct Writer {
     database: Box<dyn Database>,
     size: usize,
@@ -184,15 +209,17 @@ struct Writer {
     signer: Arc<ReceiptSigner>,
     rate: Arc<AtomicU64>,
     crowd: Crowd,
+    away_since: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(self.size);
-        while jobs.blocking_recv_many(&mut waiting, self.size) > 0 {
-            let (begun, count) = (Instant::now(), waiting.len());
-            let is_committed = self.write(&mut waiting);
-            self.measure(count, begun.elapsed(), is_committed);
+        let mut next = Vec::with_capacity(self.size);
+        while jobs.blocking_recv_many(&mut next, self.size) > 0 {
+            let (count, mut waiting) = (next.len(), Waiting::default());
+            next.drain(..).for_each(|job| waiting.add(job));
+            let (took, is_committed) = self.write(waiting);
+            self.measure(count, took, is_committed);
             if count > CROWD {
                 self.crowd.seen(self.crowd.now_ms());
             }
@@ -214,71 +241,90 @@ impl Writer {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// Whether it was committed.
-    fn write(&mut self, waiting: &mut Vec<Job>) -> bool {
-        let mut answers: Vec<Answer> = Vec::with_capacity(waiting.len());
+    /// Writes, and again where the database went away a moment ago. How long it took at last, and whether it was committed; what was not is dropped, which
+    /// tells those who wait.
+    fn write(&mut self, mut waiting: Waiting) -> (Duration, bool) {
+        loop {
+            let begun = Instant::now();
+            let ended = self.try_to_write(&mut waiting);
+            let took = begun.elapsed();
+            let Err(error) = ended else {
+                self.away_since = None;
+                return (took, true);
+            };
+            if !error.is_away() {
+                failed(&error);
+                return (took, false);
+            }
+            if self.away_since.is_none() {
+                tracing::warn!(%error, "the database went away; what waits is kept for it for {} s", PATIENCE.as_secs());
+            }
+            if self.away_since.get_or_insert(begun).elapsed() > PATIENCE {
+                failed(&error);
+                return (took, false);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// What was not committed stays in `waiting`, but for rules that ran: nobody can run them again.
+    fn try_to_write(&mut self, waiting: &mut Waiting) -> Result<(), DatabaseError> {
+        let Waiting { rules, sign_ups } = waiting;
+        sign_ups.retain(|one| !one.answer.is_closed());
+        let (now, signer) = (self.clock.now(), &*self.signer);
+        let mut answers = Vec::with_capacity(rules.len());
+        let mut received = Vec::new();
         let ended = self.database.transaction(&mut |transaction| {
-            let mut sign_ups = Vec::new();
-            for job in waiting.drain(..) {
-                match job {
-                    Job::SignUp(sign_up) if sign_up.answer.is_closed() => {}
-                    Job::SignUp(sign_up) => sign_ups.push(*sign_up),
-                    Job::Rule(rule) => answers.push(in_savepoint(transaction, rule)?),
-                }
+            while let Some(rule) = rules.pop_front() {
+                answers.push(in_savepoint(transaction, rule)?);
             }
             if !sign_ups.is_empty() {
-                let (now, signer) = (self.clock.now(), &*self.signer);
-                answers.push(in_savepoint(transaction, |transaction| receive(transaction, sign_ups, signer, now))?);
+                let new: Vec<&SignUp> = sign_ups.iter().map(|one| &one.sign_up).collect();
+                received = in_savepoint(transaction, |transaction| receive(transaction, &new, signer, now))?;
             }
             Ok(())
         });
-        // Jobs that did not run are dropped, which tells those who wait for them.
-        waiting.clear();
-        if let Err(e) = &ended {
-            failed(e);
-        }
         for answer in answers {
             answer(ended.is_ok());
         }
-        ended.is_ok()
+        ended?;
+        let mut received = received.into_iter();
+        for one in sign_ups.drain(..) {
+            // Whoever asked may have gone away.
+            let _ = one.answer.send(received.next().map_or(Err(GroupError::Failed), |given| given.map_err(Into::into)));
+        }
+        Ok(())
     }
 }
 
-/// Undoes what the rule does not want to be kept, and nothing else.
-fn in_savepoint(
+/// Undoes what is not to be kept, and nothing else.
+fn in_savepoint<T>(
     transaction: &mut dyn Transaction,
-    rule: impl FnOnce(&mut dyn Transaction) -> (bool, Answer),
-) -> Result<Answer, DatabaseError> {
+    rule: impl FnOnce(&mut dyn Transaction) -> (bool, T),
+) -> Result<T, DatabaseError> {
     transaction.execute("SAVEPOINT rule", &[])?;
-    let (is_kept, answer) = rule(transaction);
+    let (is_kept, given) = rule(transaction);
     if !is_kept {
         transaction.execute("ROLLBACK TO SAVEPOINT rule", &[])?;
     }
     transaction.execute("RELEASE SAVEPOINT rule", &[])?;
-    Ok(answer)
+    Ok(given)
 }
 
-/// All sign-ups of a group.
+/// All sign-ups of a group. Whether they are kept, and an answer for each; none where the database refused a statement.
 fn receive(
     transaction: &mut dyn Transaction,
-    waiting: Vec<WaitingSignUp>,
+    sign_ups: &[&SignUp],
     signer: &ReceiptSigner,
     now: Timestamp,
-) -> (bool, Answer) {
-    let (sign_ups, senders): (Vec<SignUp>, Vec<_>) = waiting.into_iter().map(|one| (one.sign_up, one.answer)).unzip();
-    let given = rules::receive(transaction, &sign_ups, signer, now);
-    if let Err(e) = &given {
-        failed(e);
-    }
-    let is_kept = given.is_ok();
-    let answer: Answer = Box::new(move |is_committed| {
-        let mut given = given.unwrap_or_default().into_iter();
-        for sender in senders {
-            let answer = given.next().map_or(Err(GroupError::Failed), |given| given.map_err(Into::into));
-            let _ = sender.send(if is_committed { answer } else { Err(GroupError::Unavailable) });
+) -> (bool, Vec<Result<Received, Refusal>>) {
+    match rules::receive(transaction, sign_ups, signer, now) {
+        Ok(received) => (true, received),
+        Err(e) => {
+            failed(&e);
+            (false, Vec::new())
         }
-    });
-    (is_kept, answer)
+    }
 }
 
 #[cfg(test)]

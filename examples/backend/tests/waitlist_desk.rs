@@ -40,7 +40,7 @@ fn fill(data: &Path) {
         let form = opened.waitlist.sealing().seal(&form, operation, &mut rng).unwrap();
         let secret_hash = Secret([byte; 32]).hash();
         let sign_up = SignUp { operation, form, secret_hash, repeat_hash: None };
-        opened.database.run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), &signer, now)).unwrap();
+        opened.database.run(|transaction| rules::receive(transaction, &[&sign_up], &signer, now)).unwrap();
     }
     let opening = opened.waitlist.opening.as_ref().unwrap();
     let form = FormRules { name: Presence::Optional, birth_year: Presence::Optional, ..FormRules::default() };

@@ -208,3 +208,10 @@ pub enum DatabaseError {
     #[error("rolled back")]
     Undone,
 }
+
+impl DatabaseError {
+    /// Whether the database is not there just now; a moment later it may be.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Postgres(e) if postgres::is_away(e))
+    }
+}

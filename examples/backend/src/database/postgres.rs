@@ -3,8 +3,10 @@
 //! Nothing here encrypts: the server is to be reached over a socket, on the same machine, or through a tunnel.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::time::Duration;
 
+use ::postgres::error::SqlState;
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use ::postgres::{Client, Config, NoTls, Statement};
 use bytes::BytesMut;
@@ -116,7 +118,7 @@ fn row(found: &::postgres::Row) -> Result<Row, DatabaseError> {
 }
 
 impl ToSql for Value {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) => number.to_sql_checked(ty, out),
@@ -130,6 +132,15 @@ impl ToSql for Value {
     }
 
     to_sql_checked!();
+}
+
+/// Whether the server ends this session, does not take one yet, or is not there at all.
+pub(super) fn is_away(error: &::postgres::Error) -> bool {
+    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+    match error.code() {
+        Some(code) => ends.contains(code),
+        None => error.is_closed() || error.source().is_some_and(<dyn Error>::is::<std::io::Error>),
+    }
 }
 
 /// Code and message; the details that follow them may quote a value.

@@ -55,6 +55,80 @@ async fn what_was_not_committed_is_not_answered() {
     assert!(matches!(group.receive(sign_up(0)).await, Err(GroupError::Unavailable)));
 }
 
+/// When a database goes away.
+#[derive(Clone, Copy)]
+enum Moment {
+    BeforeAll,
+    BeforeCommit,
+    AfterCommit,
+}
+
+/// A database that goes away at this moment of its next transactions: of so many.
+struct Away {
+    database: Sqlite,
+    moment: Moment,
+    left: usize,
+    transactions: Arc<AtomicUsize>,
+}
+
+impl Database for Away {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        self.transactions.fetch_add(1, Ordering::SeqCst);
+        if self.left == 0 {
+            return self.database.transaction(work);
+        }
+        self.left -= 1;
+        match self.moment {
+            Moment::BeforeAll => {}
+            Moment::BeforeCommit => {
+                drop(self.database.transaction(&mut |transaction| work(transaction).and(Err(nobody_there()))))
+            }
+            Moment::AfterCommit => self.database.transaction(work)?,
+        }
+        Err(nobody_there())
+    }
+}
+
+/// What a PostgreSQL says that is not there.
+fn nobody_there() -> DatabaseError {
+    crate::database::Postgres::connect("host=127.0.0.1 port=1 user=nobody").err().unwrap()
+}
+
+fn away(moment: Moment, left: usize) -> (Group, Arc<AtomicUsize>) {
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let database = Away { database: Sqlite::in_memory().unwrap(), moment, left, transactions: Arc::clone(&transactions) };
+    (start(Box::new(database), MAX_GROUP).0, transactions)
+}
+
+#[tokio::test]
+async fn what_waits_for_a_database_that_went_away_is_written_when_it_is_back() {
+    for (moment, is_new) in [(Moment::BeforeAll, true), (Moment::BeforeCommit, true), (Moment::AfterCommit, false)] {
+        let (group, transactions) = away(moment, 2);
+        let received = group.receive(sign_up(1)).await.unwrap();
+        assert_eq!((received.receipt.place, received.is_new), (1, is_new));
+        assert_eq!((transactions.load(Ordering::SeqCst), group.receive(sign_up(1)).await.unwrap().is_new), (3, false));
+    }
+    let (group, _) = away(Moment::BeforeAll, 2);
+    group.run(|transaction| put(transaction, "a")).await.unwrap();
+    assert_eq!(names(&group).await, ["a"], "nothing had run of it");
+    for (moment, there) in [(Moment::BeforeCommit, &[][..]), (Moment::AfterCommit, &["a"])] {
+        let (group, _) = away(moment, 1);
+        let answer = group.run(|transaction| put(transaction, "a")).await;
+        assert!(matches!(answer, Err(GroupError::Unavailable)), "nobody can run it again");
+        assert_eq!(names(&group).await, there);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_come_back_is_waited_for_once() {
+    let (group, transactions) = away(Moment::BeforeAll, usize::MAX);
+    assert!(matches!(group.receive(sign_up(1)).await, Err(GroupError::Unavailable)));
+    let before = transactions.load(Ordering::SeqCst);
+    assert!(before > 2, "{before}");
+    assert!(matches!(group.receive(sign_up(1)).await, Err(GroupError::Unavailable)));
+    assert_eq!(transactions.load(Ordering::SeqCst), before + 1, "who comes later is told at once");
+}
+
 /// A database that is not there, which takes so long to be noticed.
 struct Gone(Duration);
 

@@ -54,7 +54,7 @@ impl Received {
 /// [`DatabaseError`]; nothing is kept then.
 pub fn receive(
     transaction: &mut dyn Transaction,
-    sign_ups: &[SignUp],
+    sign_ups: &[&SignUp],
     signer: &ReceiptSigner,
     now: Timestamp,
 ) -> Result<Vec<Result<Received, Refusal>>, DatabaseError> {
@@ -62,7 +62,7 @@ pub fn receive(
     let hashes: Vec<[u8; 32]> = sign_ups.iter().map(|one| one.form.hash(one.operation, &one.secret_hash)).collect();
     let first = last_place(transaction)?;
     let (mut place, mut new, mut receipts, mut seen) = (first, Vec::new(), Vec::new(), HashSet::new());
-    for (sign_up, form_hash) in sign_ups.iter().zip(&hashes) {
+    for (sign_up, form_hash) in sign_ups.iter().copied().zip(&hashes) {
         if !known.contains_key(&sign_up.operation) && seen.insert(sign_up.operation) {
             place += 1;
             new.push(sign_up);
@@ -91,11 +91,11 @@ pub fn receive(
         received.is_new = false;
         Some(answer)
     };
-    Ok(sign_ups.iter().zip(&hashes).filter_map(&mut answer).collect())
+    Ok(sign_ups.iter().copied().zip(&hashes).filter_map(&mut answer).collect())
 }
 
 /// Those of the sign-ups that came before.
-fn known(transaction: &mut dyn Transaction, sign_ups: &[SignUp]) -> Result<HashMap<OperationId, Kept>, DatabaseError> {
+fn known(transaction: &mut dyn Transaction, sign_ups: &[&SignUp]) -> Result<HashMap<OperationId, Kept>, DatabaseError> {
     let mut known = HashMap::new();
     for chunk in chunks(sign_ups) {
         let statement = format!("{SELECT} WHERE operation_id IN {}", placeholders(1, chunk.len()));

@@ -48,23 +48,37 @@ impl Postgresql {
         let mut init = as_postgres(&format!("{BIN}/initdb"));
         init.args(["--auth=trust", "--no-sync", "--username=vigie", "-D"]).arg(&data);
         is_done(init);
-        let mut start = as_postgres(&format!("{BIN}/pg_ctl"));
-        start.args(["start", "-w", "-t", "60", "-D"]).arg(&data).arg("-l").arg(server.folder.join("log"));
-        start.arg("-o").arg(format!("-p {} -k {} -c listen_addresses=127.0.0.1", server.port, server.folder.display()));
-        start.envs(environment.iter().copied());
-        // The server inherits them, and whoever waited for their end would wait for the server's.
-        start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(start.status().unwrap().success());
+        server.control("start", environment);
         Some(server)
     }
 
     /// Ends it as a failure of power would, and starts it again. Connections break.
     #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
     pub(crate) fn restart(&self) {
-        let mut restart = as_postgres(&format!("{BIN}/pg_ctl"));
-        restart.args(["restart", "-w", "-t", "60", "-m", "immediate", "-D"]).arg(self.folder.join("data"));
-        restart.arg("-l").arg(self.folder.join("log")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(restart.status().unwrap().success());
+        self.stop();
+        self.start_again();
+    }
+
+    /// Ends it as a failure of power would.
+    #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
+    pub(crate) fn stop(&self) {
+        self.control("stop", &[]);
+    }
+
+    #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
+    pub(crate) fn start_again(&self) {
+        self.control("start", &[]);
+    }
+
+    fn control(&self, what: &str, environment: &[(&str, &str)]) {
+        let mut control = as_postgres(&format!("{BIN}/pg_ctl"));
+        control.args([what, "-w", "-t", "60", "-m", "immediate", "-D"]).arg(self.folder.join("data"));
+        control.arg("-l").arg(self.folder.join("log"));
+        control.arg("-o").arg(format!("-p {} -k {} -c listen_addresses=127.0.0.1", self.port, self.folder.display()));
+        control.envs(environment.iter().copied());
+        // The server inherits them, and whoever waited for their end would wait for the server's.
+        control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(control.status().unwrap().success());
     }
 
     /// The URL of a new, empty database.

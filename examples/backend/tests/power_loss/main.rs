@@ -78,7 +78,8 @@ fn record() -> Record {
     for _ in 0..GROUPS {
         let mut group: Vec<SignUp> = (0..1 + rng.next_u32() % 12).map(|_| sign_up(rng)).collect();
         group.push(last);
-        let answers = database.run(|transaction| rules::receive(transaction, &group, &signer, NOW)).unwrap();
+        let answers =
+            database.run(|transaction| rules::receive(transaction, &group.iter().collect::<Vec<_>>(), &signer, NOW)).unwrap();
         assert!(answers.iter().all(Result::is_ok));
         acknowledged.push((vfs::recorded(), content(&mut *database).unwrap()));
         last = group.swap_remove(0);

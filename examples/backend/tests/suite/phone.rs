@@ -28,6 +28,8 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) length: usize,
+    /// In how many seconds to come again.
+    pub(crate) retry_after_s: Option<u64>,
     pub(crate) json: Value,
 }
 
@@ -206,8 +208,9 @@ pub(crate) fn install_provider() {
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
+    let retry_after = response.headers().get(reqwest::header::RETRY_AFTER).map(|value| value.to_str().unwrap().parse().unwrap());
     let bytes = response.bytes().await.unwrap();
-    Answer { status, length: bytes.len(), json: serde_json::from_slice(&bytes).unwrap_or_default() }
+    Answer { status, length: bytes.len(), retry_after_s: retry_after, json: serde_json::from_slice(&bytes).unwrap_or_default() }
 }
 
 /// The keys of a phone: today's, and those of the days before.

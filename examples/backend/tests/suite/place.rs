@@ -37,6 +37,11 @@ impl Place {
         moto.map(|server| Self { bucket: Some(server), ..self })
     }
 
+    /// Its PostgreSQL.
+    pub(crate) fn postgresql(&self) -> Option<&Postgresql> {
+        self.postgresql.as_ref()
+    }
+
     /// Whether a fresh server costs a second.
     pub(crate) fn is_slow(&self) -> bool {
         self.postgresql.is_some() || self.bucket.is_some()

@@ -77,6 +77,25 @@ pub(crate) async fn who_signs_up_gets_a_receipt_and_the_same_one_for_ever(place:
     assert_eq!(receipt(&backend, &next).place, 4, "what was refused has taken no place");
 }
 
+pub(crate) async fn while_there_is_no_database_everybody_is_told_when_to_come_again(place: &Place) {
+    let Some(database) = place.postgresql() else { return };
+    let backend = Backend::start(place).await;
+    let ada = person(&backend, 1);
+    database.stop();
+    let told = sign_up(&backend, ada.code.operation_id(), &ada.body).await;
+    assert_eq!((told.status, told.code()), (503, "busy"), "{}", told.json);
+    assert!(told.retry_after_s.is_some_and(|seconds| (1..=36).contains(&seconds)), "{:?}", told.retry_after_s);
+    let secret = ada.code.secret();
+    let asked = json!({ "operation_id": ada.code.operation_id(), "secret": secret }).to_string();
+    let told = backend.post("/v1/waitlist/status", &[], asked.clone()).await;
+    assert_eq!((told.status, told.retry_after_s.is_some()), (503, true), "{}", told.json);
+    let told = backend.verify("12345678", "k").await;
+    assert_eq!((told.status, told.retry_after_s.is_some()), (503, true), "{}", told.json);
+    database.start_again();
+    assert_eq!(sign_up(&backend, ada.code.operation_id(), &ada.body).await.status, 201);
+    assert_eq!(backend.post("/v1/waitlist/status", &[], asked).await.status, 200);
+}
+
 pub(crate) async fn its_owner_sees_corrects_and_withdraws_a_sign_up_and_nobody_else(place: &Place) {
     let backend = Backend::start(place).await;
     let (ada, eve) = (person(&backend, 1), person(&backend, 2));

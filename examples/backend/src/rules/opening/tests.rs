@@ -57,10 +57,7 @@ impl List {
     /// Signs up with what was sealed for this operation. The place.
     fn receive(&mut self, operation: OperationId, form: SealedForm) -> u64 {
         let sign_up = SignUp { operation, form, secret_hash: Secret([7; 32]).hash(), repeat_hash: Some([9; 32]) };
-        let answers = self
-            .database
-            .run(|transaction| rules::receive(transaction, std::slice::from_ref(&sign_up), self.keys.signer(), NOW))
-            .unwrap();
+        let answers = self.database.run(|transaction| rules::receive(transaction, &[&sign_up], self.keys.signer(), NOW)).unwrap();
         answers[0].clone().unwrap().receipt.place
     }
 

@@ -53,7 +53,8 @@ impl Desk {
     }
 
     fn receive(&mut self, sign_ups: &[SignUp]) -> Vec<Result<Received, Refusal>> {
-        self.database.run(|transaction| receive(transaction, sign_ups, &self.signer, NOW)).unwrap()
+        let sign_ups: Vec<&SignUp> = sign_ups.iter().collect();
+        self.database.run(|transaction| receive(transaction, &sign_ups, &self.signer, NOW)).unwrap()
     }
 
     fn ask<T>(&mut self, mut rule: impl FnMut(&mut dyn Transaction, &Context<'_>) -> Result<T, RuleError>) -> Result<T, Refusal> {
