@@ -1,11 +1,12 @@
 // What a sign-up is made of, with WebCrypto alone: the recovery code and what derives from it, the sealed form, the receipt.
-// The same as core/src/courier/waitlist: recovery.rs, sealed.rs, receipt.rs. Sources: RFC 5869 (HKDF), RFC 9180 (HPKE), RFC 8032 (Ed25519).
+// The same as core/src/courier/waitlist: recovery.rs, sealed.rs, receipt.rs. Sources: RFC 5869 (HKDF), RFC 9180 (HPKE), RFC 8032 (Ed25519), RFC 9162 (Merkle trees).
 
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CODE_LENGTH = 21;
 const PLAIN_LENGTH = 1024;
 const SIGNATURE_LENGTH = 64;
 const HASH_LENGTH = 32;
+const MAX_HASHES = 5;
 
 const ascii = (text) => new TextEncoder().encode(text);
 const EMPTY = new Uint8Array();
@@ -138,7 +139,10 @@ async function rootOf(content, path) {
 // What a receipt says, and whether its signature was verified: not every browser knows Ed25519. Null where it is none.
 export async function readReceipt(receipt, keys) {
   try {
-    const [content, proof] = receipt.split(".").map(fromBase64Url);
+    const parts = receipt.split(".").map(fromBase64Url);
+    const [content, proof] = parts;
+    const hashes = (proof.length - SIGNATURE_LENGTH) / HASH_LENGTH;
+    if (parts.length !== 2 || !Number.isInteger(hashes) || hashes < 0 || hashes > MAX_HASHES) return null;
     const says = JSON.parse(new TextDecoder().decode(content));
     const key = keys.find((key) => key.key_id === says.key_id);
     if (!key) return null;

@@ -61,7 +61,11 @@ pub fn open(config: &Config) -> anyhow::Result<Opened> {
             Box::new(Sqlite::open(&path).with_context(|| format!("{} cannot be used", path.display()))?)
         }
     };
-    database.run(|transaction| rules::check_secrets(transaction, &secrets)).context("the database cannot be used")?;
+    let checked = database.run(|transaction| {
+        rules::check_tables(transaction)?;
+        rules::check_secrets(transaction, &secrets)
+    });
+    checked.context("the database cannot be used")?;
     Ok(Opened { secrets, waitlist, database })
 }
 

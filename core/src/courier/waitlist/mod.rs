@@ -10,7 +10,7 @@
 //! What takes the crowd sees sealed bytes of one length and the hash of a secret. Who holds the recovery code can do everything with the sign-up,
 //! also on another phone, and nobody else can. Answers are the same whether or not the person was on the list before.
 //!
-//! Source: RFC 9180 (HPKE), RFC 5869 (HKDF), RFC 8032 (Ed25519).
+//! Source: RFC 9180 (HPKE), RFC 5869 (HKDF), RFC 8032 (Ed25519), RFC 9162 (Merkle trees).
 
 mod answers;
 mod asking;

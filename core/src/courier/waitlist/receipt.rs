@@ -27,11 +27,14 @@ use crate::time::Timestamp;
 /// What such a signature is for, and nothing else.
 const PURPOSE: &str = "vigie waitlist receipt v1";
 
-/// The longest receipt that is read, in bytes: three times what one has.
+/// The longest receipt that is read, in bytes: four times what one has at most.
 const MAX_RECEIPT: usize = 2_048;
 
 /// Receipts that share a signature at most. It costs as much as making a hundred nodes, so more would save little, and make every proof longer.
 const MAX_TOGETHER: usize = 32;
+
+/// Hashes in a proof at most.
+const MAX_HEIGHT: usize = MAX_TOGETHER.ilog2() as usize;
 
 const SIGNATURE_LEN: usize = 64;
 const HASH_LEN: usize = 32;
@@ -53,7 +56,7 @@ pub enum ReceiptError {
     Key,
 }
 
-/// What a receipt says.
+/// What a receipt says. Names and order of the fields are signed, and proofs are kept without them: they never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Which key has signed it.
@@ -135,6 +138,9 @@ impl ReceiptKey {
         let (content, proof) = (decode(content)?, decode(proof)?);
         let (signature, path) = proof.split_at_checked(SIGNATURE_LEN).ok_or(ReceiptError::Form)?;
         let (path, []) = path.as_chunks() else { return Err(ReceiptError::Form) };
+        if path.len() > MAX_HEIGHT {
+            return Err(ReceiptError::Form);
+        }
         let root = path.iter().fold(leaf(&content), |root, other| node(&root, other));
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
         key.verify(&signed(&root), signature).map_err(|_| ReceiptError::Signature)?;
@@ -173,6 +179,11 @@ impl ReceiptSigner {
         receipts.chunks(MAX_TOGETHER).flat_map(|together| self.prove_tree(together)).collect()
     }
 
+    /// Signs a receipt alone, with this key's id; its proof.
+    pub fn prove_one(&self, receipt: &Receipt) -> Vec<u8> {
+        self.prove(std::slice::from_ref(receipt)).concat()
+    }
+
     fn prove_tree(&self, receipts: &[Receipt]) -> Vec<Vec<u8>> {
         let mut level: Vec<Hash> = receipts.iter().map(|receipt| leaf(&receipt.content())).collect();
         let mut paths = vec![Vec::new(); receipts.len()];
@@ -187,15 +198,15 @@ impl ReceiptSigner {
             level = level.chunks(2).map(|pair| if let [one, other] = pair { node(one, other) } else { pair[0] }).collect();
             height += 1;
         }
-        let signature = level.first().map(|root| self.key.sign(&signed(root)));
-        let signature = signature.as_ref().map_or(&[][..], AsRef::as_ref);
-        paths.iter().map(|path| [signature, path].concat()).collect()
+        let [root] = level[..] else { return Vec::new() };
+        let signature = self.key.sign(&signed(&root));
+        paths.iter().map(|path| [signature.as_ref(), path].concat()).collect()
     }
 
     /// A receipt that is signed alone, as text; the same for the same arguments.
     pub fn sign(&self, operation_id: OperationId, place: u64, received_s: i64, form_hash: [u8; 32]) -> String {
         let receipt = Receipt { key_id: self.id.clone(), operation_id, place, received_s, form_hash };
-        receipt.to_text(&self.prove(std::slice::from_ref(&receipt)).concat())
+        receipt.to_text(&self.prove_one(&receipt))
     }
 }
 
@@ -209,18 +220,41 @@ impl fmt::Debug for ReceiptSigner {
 mod tests {
     use std::collections::HashSet;
 
-    use ring::rand::SystemRandom;
-
     use super::*;
 
-    fn signer() -> ReceiptSigner {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        ReceiptSigner::from_pkcs8("v1", pkcs8.as_ref()).unwrap()
+    /// A key from a seed (PKCS#8 of RFC 8410).
+    fn signer(seed: u8) -> ReceiptSigner {
+        let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        ReceiptSigner::from_pkcs8("v1", &[&head[..], &[seed; 32]].concat()).unwrap()
+    }
+
+    fn receipt(place: u64) -> Receipt {
+        Receipt { key_id: "v1".into(), operation_id: OperationId([place as u8; 16]), place, received_s: 1, form_hash: [9; 32] }
+    }
+
+    /// Computed also with Python's hashlib and signed with OpenSSL. Proofs are kept: whatever makes others, breaks every receipt that was given.
+    #[test]
+    fn receipts_are_these_very_bytes() {
+        let receipts = [receipt(1), receipt(2), receipt(3)];
+        let proofs = signer(1).prove(&receipts);
+        assert_eq!(
+            String::from_utf8(receipts[0].content()).unwrap(),
+            r#"{"key_id":"v1","operation_id":"01010101010101010101010101010101","place":1,"received_s":1,"form_hash":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk="}"#
+        );
+        let proofs: Vec<String> = proofs.iter().map(|proof| BASE64_URL_SAFE_NO_PAD.encode(proof)).collect();
+        assert_eq!(
+            proofs,
+            [
+                "50de0qKJu9TAn_tGEgkbkrhhj8zftr6gbXBSNZBAtlOXA1-gi_5VI8EJGNy92RX9nN3sqeUNxGz44phXQ-MdBngXRCSJDaRI-Hv64gHJ6z8GbqHfgCl5wm9v79BJfySFjJ-yw6XpjgXf7ViubS4Qzm38F3YhCsMGvKFAwhes9TE",
+                "50de0qKJu9TAn_tGEgkbkrhhj8zftr6gbXBSNZBAtlOXA1-gi_5VI8EJGNy92RX9nN3sqeUNxGz44phXQ-MdBkzSsmmwMnAQaa8_6eI6MTLb8BsP7QOvepY2k7TtifjijJ-yw6XpjgXf7ViubS4Qzm38F3YhCsMGvKFAwhes9TE",
+                "50de0qKJu9TAn_tGEgkbkrhhj8zftr6gbXBSNZBAtlOXA1-gi_5VI8EJGNy92RX9nN3sqeUNxGz44phXQ-MdBgMRJngVyC1393fdDjS7rQO0sBzxGlxjHDlGb09ycPOR",
+            ]
+        );
     }
 
     #[test]
     fn a_receipt_is_the_same_for_ever_and_says_what_was_signed() {
-        let signer = signer();
+        let signer = signer(1);
         let sign = || signer.sign(OperationId([7; 16]), 12_345, 1_619_013_600, [9; 32]);
         assert_eq!(sign(), sign());
         let receipt = ReceiptKey::new(&signer.public_text()).unwrap().verify(&sign()).unwrap();
@@ -230,22 +264,15 @@ mod tests {
 
     #[test]
     fn each_receipt_of_a_crowd_stands_for_itself_and_few_signatures_serve_all() {
-        let signer = signer();
+        let signer = signer(1);
         let key = ReceiptKey::new(&signer.public_text()).unwrap();
-        let of = |place| Receipt {
-            key_id: "v1".into(),
-            operation_id: OperationId([place as u8; 16]),
-            place,
-            received_s: 1,
-            form_hash: [9; 32],
-        };
-        for count in [1, 2, 3, 5, 31, 32, 33, 34, 100] {
-            let receipts: Vec<Receipt> = (1..=count).map(of).collect();
+        for count in [1_u64, 2, 3, 5, 31, 32, 33, 34, 100] {
+            let receipts: Vec<Receipt> = (1..=count).map(receipt).collect();
             let proofs = signer.prove(&receipts);
             assert_eq!(proofs.len(), receipts.len());
             for (receipt, proof) in receipts.iter().zip(&proofs) {
                 assert_eq!(key.verify(&receipt.to_text(proof)).as_ref(), Ok(receipt));
-                assert!(proof.len() <= SIGNATURE_LEN + 5 * HASH_LEN);
+                assert!(proof.len() <= SIGNATURE_LEN + MAX_HEIGHT * HASH_LEN);
                 for other in proofs.iter().filter(|other| *other != proof) {
                     assert_eq!(key.verify(&receipt.to_text(other)), Err(ReceiptError::Signature));
                 }
@@ -259,7 +286,7 @@ mod tests {
     /// A node has 64 bytes behind its mark; they are no receipt, whoever finds words for them.
     #[test]
     fn what_is_inside_a_tree_is_no_receipt() {
-        let signer = signer();
+        let signer = signer(1);
         let leaves: Vec<Hash> = (0..2).map(|byte| leaf(&[byte])).collect();
         let signature = signer.key.sign(&signed(&node(&leaves[0], &leaves[1])));
         let content = [leaves[0].min(leaves[1]), leaves[0].max(leaves[1])].concat();
@@ -269,14 +296,16 @@ mod tests {
 
     #[test]
     fn what_was_changed_cut_or_signed_by_another_is_no_receipt() {
-        let signer_here = signer();
+        let signer_here = signer(1);
         let key = ReceiptKey::new(&signer_here.public_text()).unwrap();
-        let of =
-            |place| Receipt { key_id: "v1".into(), operation_id: OperationId([7; 16]), place, received_s: 2, form_hash: [9; 32] };
-        let together = [of(1), of(2), of(3)];
-        let receipt = together[0].to_text(&signer_here.prove(&together)[0]);
+        let together = [receipt(1), receipt(2), receipt(3)];
+        let proof = signer_here.prove(&together).swap_remove(0);
+        let receipt = together[0].to_text(&proof);
         assert!(key.verify(&receipt).is_ok());
-        assert_eq!(ReceiptKey::new(&signer().public_text()).unwrap().verify(&receipt), Err(ReceiptError::Signature));
+        for more in [&[0; 32][..], &[0; 4 * 32], &[0]] {
+            assert!(key.verify(&together[0].to_text(&[&proof, more].concat())).is_err(), "{}", more.len());
+        }
+        assert_eq!(ReceiptKey::new(&signer(2).public_text()).unwrap().verify(&receipt), Err(ReceiptError::Signature));
         for at in 0..receipt.len() {
             let mut wrong = receipt.clone().into_bytes();
             wrong[at] = if wrong[at] == b'A' { b'B' } else { b'A' };

@@ -204,6 +204,12 @@ pub enum DatabaseError {
     /// The secrets in the data folder are not those with which the database was made.
     #[error("this database belongs to other secrets; every instance needs the same folder `keys`")]
     OtherSecrets,
+    /// The database was made by another version of this program.
+    #[error("this database was made by another version of vigie-backend, and its tables are others; begin with an empty one")]
+    OtherTables,
+    /// The system lets no connection be made, such as where it has no descriptors left.
+    #[error("the client of PostgreSQL cannot be started; the system may have no descriptors left")]
+    NoClient,
     /// The transaction was rolled back because its rule refused.
     #[error("rolled back")]
     Undone,
@@ -212,6 +218,10 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Whether the database is not there just now; a moment later it may be.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Postgres(e) if postgres::is_away(e))
+        match self {
+            Self::Postgres(error) => postgres::is_away(error),
+            Self::NoClient => true,
+            _ => false,
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ::postgres::error::SqlState;
@@ -33,6 +34,9 @@ impl Postgres {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIME);
         }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 4);
+        }
         let mut client = session(&config)?;
         let mut transaction = client.transaction()?;
         transaction.batch_execute(LOCK)?;
@@ -42,15 +46,20 @@ impl Postgres {
     }
 }
 
-/// Where a server does not answer at all, who waits is told so: the same as SQLite waits for another process.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Where a machine does not answer at all, others may: an address can stand for several.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+
+/// A machine of which the network hears nothing for so long is given up: it may have lost its power in the middle of a transaction.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// Statements stay prepared, their plans do not: one that was made for empty tables reads a crowd's tables whole, again and again, until the server
 /// happens to look at them.
 const PLANS: &str = "SET plan_cache_mode = force_custom_plan";
 
-fn session(config: &Config) -> Result<Client, ::postgres::Error> {
-    let mut client = config.connect(NoTls)?;
+fn session(config: &Config) -> Result<Client, DatabaseError> {
+    // The client makes a runtime of its own, and panics where the system has no descriptors for one.
+    let connected = catch_unwind(AssertUnwindSafe(|| config.connect(NoTls)));
+    let mut client = connected.map_err(|_| DatabaseError::NoClient)??;
     client.batch_execute(PLANS)?;
     Ok(client)
 }
@@ -134,14 +143,23 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// Whether the server ends this session, does not take one yet, or is not there at all.
+/// Whether the server ends this session, does not take one now, is one that only reads - and may become the one that writes -, or is not there at all.
 pub(super) fn is_away(error: &::postgres::Error) -> bool {
-    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+    const AWAY: [SqlState; 5] = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
     match error.code() {
-        Some(code) => ends.contains(code),
+        Some(code) => AWAY.contains(code) || code.code().starts_with(CONNECTION_CLASS),
         None => error.is_closed() || error.source().is_some_and(<dyn Error>::is::<std::io::Error>),
     }
 }
+
+/// What all codes of connections begin with (SQL, class 08); a pooler answers so for a server.
+const CONNECTION_CLASS: &str = "08";
 
 /// Code and message; the details that follow them may quote a value.
 pub(super) fn described(error: &::postgres::Error) -> String {

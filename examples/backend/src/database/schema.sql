@@ -75,7 +75,8 @@ CREATE TABLE IF NOT EXISTS batch (
 
 -- A sign-up on the waiting list. `place` is its log number: it is given at commit, rises with the order of commits, and is never given again. The form is
 -- there as it came, sealed; `form_operation` is the operation for which the present one was sealed. `repeat_hash` knows the repeat of a form that was
--- sealed here; `receipt_proof` goes into the receipt, which was signed together with others. Without a form it was withdrawn or erased: what is left says nothing of anybody, and gives the same receipt for ever.
+-- sealed here; `receipt_proof` is in the receipt. Without a form it was withdrawn or erased: what is left says nothing of anybody, and gives the same
+-- receipt for ever.
 CREATE TABLE IF NOT EXISTS sign_up (
     place BIGINT PRIMARY KEY,
     operation_id BYTEA NOT NULL UNIQUE,

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
-use vigie::time::{ManualClock, SystemClock};
+use vigie::time::{ManualClock, SystemClock, Timestamp};
 
 use super::*;
 use crate::database::{Sqlite, Work};
@@ -67,21 +67,20 @@ enum Moment {
 struct Away {
     database: Sqlite,
     moment: Moment,
-    left: usize,
+    left: Arc<AtomicUsize>,
     transactions: Arc<AtomicUsize>,
 }
 
 impl Database for Away {
     fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
         self.transactions.fetch_add(1, Ordering::SeqCst);
-        if self.left == 0 {
+        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
             return self.database.transaction(work);
         }
-        self.left -= 1;
         match self.moment {
             Moment::BeforeAll => {}
             Moment::BeforeCommit => {
-                drop(self.database.transaction(&mut |transaction| work(transaction).and(Err(nobody_there()))))
+                drop(self.database.transaction(&mut |transaction| work(transaction).and(Err(nobody_there()))));
             }
             Moment::AfterCommit => self.database.transaction(work)?,
         }
@@ -94,39 +93,87 @@ fn nobody_there() -> DatabaseError {
     crate::database::Postgres::connect("host=127.0.0.1 port=1 user=nobody").err().unwrap()
 }
 
-fn away(moment: Moment, left: usize) -> (Group, Arc<AtomicUsize>) {
-    let transactions = Arc::new(AtomicUsize::new(0));
-    let database = Away { database: Sqlite::in_memory().unwrap(), moment, left, transactions: Arc::clone(&transactions) };
-    (start(Box::new(database), MAX_GROUP).0, transactions)
+/// A group whose database goes away, how often it still does, and how many transactions there were.
+fn away(moment: Moment, left: usize) -> (Group, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (left, transactions) = (Arc::new(AtomicUsize::new(left)), Arc::new(AtomicUsize::new(0)));
+    let database = Sqlite::in_memory().unwrap();
+    let database = Away { database, moment, left: Arc::clone(&left), transactions: Arc::clone(&transactions) };
+    (start(Box::new(database), MAX_GROUP).0, left, transactions)
 }
 
 #[tokio::test]
-async fn what_waits_for_a_database_that_went_away_is_written_when_it_is_back() {
+async fn sign_ups_wait_for_a_database_that_went_away_and_are_written_when_it_is_back() {
     for (moment, is_new) in [(Moment::BeforeAll, true), (Moment::BeforeCommit, true), (Moment::AfterCommit, false)] {
-        let (group, transactions) = away(moment, 2);
-        let received = group.receive(sign_up(1)).await.unwrap();
-        assert_eq!((received.receipt.place, received.is_new), (1, is_new));
-        assert_eq!((transactions.load(Ordering::SeqCst), group.receive(sign_up(1)).await.unwrap().is_new), (3, false));
+        let (group, _, transactions) = away(moment, 2);
+        let people = futures::future::join_all((1..=5).map(|number| group.receive(sign_up(number))));
+        let mut places = Vec::new();
+        for (number, received) in (1..=5).zip(people.await) {
+            let received = received.unwrap();
+            assert_eq!(received.receipt.operation_id, sign_up(number).operation);
+            assert!(number > 1 || received.is_new == is_new, "the others may have come a transaction later");
+            places.push(received.receipt.place);
+        }
+        places.sort_unstable();
+        assert_eq!(places, [1, 2, 3, 4, 5]);
+        assert!(transactions.load(Ordering::SeqCst) >= 3);
+        assert!(!group.receive(sign_up(1)).await.unwrap().is_new);
     }
-    let (group, _) = away(Moment::BeforeAll, 2);
+}
+
+#[tokio::test]
+async fn a_rule_waits_for_a_database_that_went_away_unless_it_was_begun() {
+    let (group, ..) = away(Moment::BeforeAll, 2);
     group.run(|transaction| put(transaction, "a")).await.unwrap();
     assert_eq!(names(&group).await, ["a"], "nothing had run of it");
-    for (moment, there) in [(Moment::BeforeCommit, &[][..]), (Moment::AfterCommit, &["a"])] {
-        let (group, _) = away(moment, 1);
-        let answer = group.run(|transaction| put(transaction, "a")).await;
-        assert!(matches!(answer, Err(GroupError::Unavailable)), "nobody can run it again");
-        assert_eq!(names(&group).await, there);
+    for (moment, is_there) in [(Moment::BeforeCommit, false), (Moment::AfterCommit, true)] {
+        let (group, ..) = away(moment, 1);
+        let rule = group.run(|transaction| put(transaction, "a"));
+        let (rule, received) = tokio::join!(rule, group.receive(sign_up(1)));
+        assert!(matches!(rule, Err(GroupError::Unavailable)), "nobody can run it again");
+        assert_eq!(received.unwrap().receipt.place, 1);
+        assert_eq!(names(&group).await.contains(&"a".into()), is_there);
     }
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_come_back_is_waited_for_once() {
-    let (group, transactions) = away(Moment::BeforeAll, usize::MAX);
+async fn a_database_that_does_not_come_back_is_waited_for_once_each_time() {
+    let (group, left, transactions) = away(Moment::BeforeAll, usize::MAX);
     assert!(matches!(group.receive(sign_up(1)).await, Err(GroupError::Unavailable)));
     let before = transactions.load(Ordering::SeqCst);
     assert!(before > 2, "{before}");
     assert!(matches!(group.receive(sign_up(1)).await, Err(GroupError::Unavailable)));
     assert_eq!(transactions.load(Ordering::SeqCst), before + 1, "who comes later is told at once");
+    left.store(0, Ordering::SeqCst);
+    group.receive(sign_up(1)).await.unwrap();
+    left.store(1, Ordering::SeqCst);
+    group.receive(sign_up(2)).await.unwrap();
+}
+
+/// What is not done is not counted: an empty transaction after a rule that failed is no sign of speed.
+#[tokio::test]
+async fn what_failed_leaves_nothing_to_be_written_again() {
+    let (group, _, transactions) = away(Moment::BeforeCommit, 1);
+    assert!(group.run(|transaction| put(transaction, "a")).await.is_err());
+    assert!(names(&group).await.is_empty());
+    assert_eq!(transactions.load(Ordering::SeqCst), 2);
+}
+
+/// A turn that comes late, as behind other writers.
+struct Late(Sqlite, ManualClock);
+
+impl Database for Late {
+    fn transaction(&mut self, work: Work<'_>) -> Result<(), DatabaseError> {
+        self.1.advance(Duration::from_secs(30));
+        self.0.transaction(work)
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_has_the_moment_of_its_transaction() {
+    let clock = ManualClock::new(Timestamp::from_unix_s(1_619_013_600));
+    let late = Late(Sqlite::in_memory().unwrap(), clock.clone());
+    let (group, _) = Group::start(Box::new(late), MAX_GROUP, Arc::new(clock.clone()), receipt_signer()).unwrap();
+    assert_eq!(group.receive(sign_up(1)).await.unwrap().receipt.received_s, 1_619_013_630);
 }
 
 /// A database that is not there, which takes so long to be noticed.

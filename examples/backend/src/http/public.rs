@@ -236,12 +236,12 @@ const UNPARSABLE: Refusal = Refusal::Unparsable("the body is not the JSON of thi
 macro_rules! in_group {
     ($app:expr, |$transaction:ident, $context:ident| $rule:expr) => {{
         let mut rng = $app.rng();
-        let now = $app.clock().now();
         let (secrets, policy) = (Arc::clone(&$app.publisher.secrets), Arc::clone(&$app.publisher.policy));
+        let clock = Arc::clone(&$app.publisher.clock);
         $app.publisher
             .group
             .run(move |$transaction| {
-                let mut context = Context { now, secrets: &secrets, policy: &policy, rng: &mut rng };
+                let mut context = Context { now: clock.now(), secrets: &secrets, policy: &policy, rng: &mut rng };
                 let $context = &mut context;
                 $rule
             })

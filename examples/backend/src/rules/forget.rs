@@ -25,7 +25,7 @@ pub struct Forgotten {
     pub mails: Vec<String>,
 }
 
-/// Erases all that says anything of the person behind a sign-up. What stays are place, time, and hashes of random bytes: a phone that sends the same
+/// Erases all that says anything of the person behind a sign-up. What stays are place, time, hashes of random bytes and a signature: a phone that sends the same
 /// sign-up once more gets its receipt, and does not stand on the list again.
 ///
 /// # Errors

@@ -264,6 +264,24 @@ fn first_interval(days: i64) -> EnIntervalNumber {
     date(days).first_interval()
 }
 
+/// The version of the tables.
+const TABLES: i64 = 2;
+
+/// Refuses a database that was made by another version, whose columns are not those that statements name; marks a new one.
+///
+/// # Errors
+/// [`DatabaseError::OtherTables`].
+pub fn check_tables(transaction: &mut dyn Transaction) -> Result<(), DatabaseError> {
+    if transaction.query("SELECT name FROM setting LIMIT 1", &[])?.is_empty() {
+        transaction.execute("INSERT INTO setting (name, number) VALUES ('tables', $1)", &[TABLES.into()])?;
+    }
+    let rows = transaction.query("SELECT number FROM setting WHERE name = 'tables'", &[])?;
+    match rows.first() {
+        Some(row) if row.integer(0)? == TABLES => Ok(()),
+        _ => Err(DatabaseError::OtherTables),
+    }
+}
+
 /// Remembers to which secrets this database belongs, so that an instance with others does not start.
 ///
 /// # Errors

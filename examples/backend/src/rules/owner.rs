@@ -92,7 +92,7 @@ pub fn correct(
         received_s: context.now.unix_s(),
         form_hash,
     };
-    let proof = signer.prove(std::slice::from_ref(&receipt)).concat();
+    let proof = signer.prove_one(&receipt);
     let received = Received { receipt, proof, is_new: true };
     replace(transaction, correction, &received)?;
     Ok(received)

@@ -60,38 +60,45 @@ pub fn receive(
 ) -> Result<Vec<Result<Received, Refusal>>, DatabaseError> {
     let mut known = known(transaction, sign_ups)?;
     let hashes: Vec<[u8; 32]> = sign_ups.iter().map(|one| one.form.hash(one.operation, &one.secret_hash)).collect();
-    let first = last_place(transaction)?;
-    let (mut place, mut new, mut receipts, mut seen) = (first, Vec::new(), Vec::new(), HashSet::new());
-    for (sign_up, form_hash) in sign_ups.iter().copied().zip(&hashes) {
-        if !known.contains_key(&sign_up.operation) && seen.insert(sign_up.operation) {
-            place += 1;
-            new.push(sign_up);
-            receipts.push(Receipt {
-                key_id: signer.id().to_owned(),
-                operation_id: sign_up.operation,
-                place,
-                received_s: now.unix_s(),
-                form_hash: *form_hash,
-            });
-        }
-    }
-    let proofs = signer.prove(&receipts);
-    let new: Vec<(Received, &SignUp)> =
-        receipts.into_iter().zip(proofs).map(|(receipt, proof)| Received { receipt, proof, is_new: true }).zip(new).collect();
+    let mut seen = HashSet::new();
+    let mut is_new = |one: &SignUp| !known.contains_key(&one.operation) && seen.insert(one.operation);
+    let new = sign_ups.iter().copied().zip(&hashes).filter(|(sign_up, _)| is_new(sign_up)).collect();
+    let last = last_place(transaction)?;
+    let new = signed(new, last, signer, now);
     insert(transaction, &new)?;
-    if place > first {
-        let last = i64::try_from(place).unwrap_or(i64::MAX);
-        transaction.execute("UPDATE setting SET number = $1 WHERE name = $2", &[last.into(), LAST_PLACE.into()])?;
+    if let Some((newest, _)) = new.last() {
+        transaction
+            .execute("UPDATE setting SET number = $1 WHERE name = $2", &[number(newest.receipt.place), LAST_PLACE.into()])?;
     }
     known.extend(new.into_iter().map(|(received, sign_up)| (sign_up.operation, (received, sign_up.repeat_hash))));
-    let mut answer = |(sign_up, form_hash): (&SignUp, &[u8; 32])| {
-        let (received, repeat_hash) = known.get_mut(&sign_up.operation)?;
-        let answer = known_before(sign_up, *form_hash, received, *repeat_hash);
+    let mut answer = |sign_up: &SignUp, form_hash| {
+        let (received, repeat_hash) = known.get_mut(&sign_up.operation).ok_or(DatabaseError::Undone)?;
+        let answer = known_before(sign_up, form_hash, received, *repeat_hash);
         // Who comes again in the same crowd was there before.
         received.is_new = false;
-        Some(answer)
+        Ok(answer)
     };
-    Ok(sign_ups.iter().copied().zip(&hashes).filter_map(&mut answer).collect())
+    sign_ups.iter().zip(hashes).map(|(sign_up, form_hash)| answer(sign_up, form_hash)).collect()
+}
+
+/// What those who are new receive: the places behind `last`, in their order.
+fn signed<'a>(
+    new: Vec<(&'a SignUp, &[u8; 32])>,
+    last: u64,
+    signer: &ReceiptSigner,
+    now: Timestamp,
+) -> Vec<(Received, &'a SignUp)> {
+    let receipt = |(place, (sign_up, form_hash)): (u64, &(&SignUp, &[u8; 32]))| Receipt {
+        key_id: signer.id().to_owned(),
+        operation_id: sign_up.operation,
+        place,
+        received_s: now.unix_s(),
+        form_hash: **form_hash,
+    };
+    let receipts: Vec<Receipt> = (last + 1..).zip(&new).map(receipt).collect();
+    let proofs = signer.prove(&receipts);
+    let received = receipts.into_iter().zip(proofs).map(|(receipt, proof)| Received { receipt, proof, is_new: true });
+    received.zip(new.into_iter().map(|(sign_up, _)| sign_up)).collect()
 }
 
 /// Those of the sign-ups that came before.

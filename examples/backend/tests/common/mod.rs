@@ -21,6 +21,7 @@ const BIN: &str = "/usr/lib/postgresql/15/bin";
 pub(crate) struct Postgresql {
     folder: PathBuf,
     port: u16,
+    environment: Vec<(String, String)>,
 }
 
 impl Postgresql {
@@ -36,7 +37,8 @@ impl Postgresql {
             return None;
         }
         let folder = std::env::temp_dir().join(format!("vigie-postgresql-{}-{}", std::process::id(), new_name()));
-        let server = Self { folder, port: free_port() };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let server = Self { folder, port: free_port(), environment };
         let data = server.folder.join("data");
         let is_done = |mut command: Command| {
             let output = command.output().unwrap();
@@ -48,7 +50,7 @@ impl Postgresql {
         let mut init = as_postgres(&format!("{BIN}/initdb"));
         init.args(["--auth=trust", "--no-sync", "--username=vigie", "-D"]).arg(&data);
         is_done(init);
-        server.control("start", environment);
+        server.start_again();
         Some(server)
     }
 
@@ -62,20 +64,20 @@ impl Postgresql {
     /// Ends it as a failure of power would.
     #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
     pub(crate) fn stop(&self) {
-        self.control("stop", &[]);
+        self.control("stop");
     }
 
-    #[allow(dead_code, reason = "not every test that has a PostgreSQL needs it")]
+    /// As it was started first.
     pub(crate) fn start_again(&self) {
-        self.control("start", &[]);
+        self.control("start");
     }
 
-    fn control(&self, what: &str, environment: &[(&str, &str)]) {
+    fn control(&self, what: &str) {
         let mut control = as_postgres(&format!("{BIN}/pg_ctl"));
         control.args([what, "-w", "-t", "60", "-m", "immediate", "-D"]).arg(self.folder.join("data"));
         control.arg("-l").arg(self.folder.join("log"));
         control.arg("-o").arg(format!("-p {} -k {} -c listen_addresses=127.0.0.1", self.port, self.folder.display()));
-        control.envs(environment.iter().copied());
+        control.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // The server inherits them, and whoever waited for their end would wait for the server's.
         control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(control.status().unwrap().success());

@@ -1,7 +1,5 @@
 //! With scripts: the browser seals.
 
-use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
 use vigie::courier::waitlist::{Language, OperationId, Receipt, ReceiptSigner, RecoveryCode};
 
@@ -54,8 +52,9 @@ pub(crate) async fn mistakes_are_named_and_the_code_is_shown_before_anything_is_
 /// A crowd shares signatures, and the page meets no crowd here.
 pub(crate) async fn a_receipt_that_was_signed_with_others_is_verified_and_no_other(browser: &Browser, desk: &Desk) {
     browser.open(desk, "/signup").await;
-    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-    let signer = ReceiptSigner::from_pkcs8("v7", key.as_ref()).unwrap();
+    // PKCS#8 of RFC 8410, and a seed.
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let signer = ReceiptSigner::from_pkcs8("v7", &[&head[..], &[7; 32]].concat()).unwrap();
     let receipt = |place| Receipt {
         key_id: "v7".into(),
         operation_id: OperationId([place as u8; 16]),
@@ -67,13 +66,19 @@ pub(crate) async fn a_receipt_that_was_signed_with_others_is_verified_and_no_oth
     let proofs = signer.prove(&receipts);
     let mut texts: Vec<String> = receipts.iter().zip(&proofs).map(|(receipt, proof)| receipt.to_text(proof)).collect();
     texts.push(receipts[0].to_text(&proofs[1]));
+    texts.push(receipts[0].to_text(&[&proofs[0][..], &[0; 64]].concat()));
+    texts.push(format!("{}.AA", texts[0]));
     let keys = json!([{ "key_id": "v7", "public_key": signer.public_text() }]);
     let read = browser.run_later(READ, vec![json!(texts), keys]).await;
     let read = read.as_array().unwrap_or_else(|| panic!("{read}"));
     for (place, says) in (1..=11).zip(read) {
         assert_eq!((&says["place"], &says["isVerified"]), (&json!(place), &json!(true)));
     }
-    assert_eq!(read[11], Value::Null, "the proof of another");
+    assert_eq!(
+        read[11..],
+        [Value::Null, Value::Null, Value::Null],
+        "the proof of another, a longer one, and something behind it"
+    );
 }
 
 async fn to_code_of_wrong_number(browser: &Browser) {

@@ -15,8 +15,6 @@ use std::path::Path;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
 use vfs::Op;
 use vigie::courier::waitlist::{OperationId, ReceiptSigner, SEALED_LEN, SealedForm, SecretHash};
 use vigie::time::Timestamp;
@@ -72,8 +70,9 @@ fn record() -> Record {
     vfs::forget();
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let mut acknowledged = vec![(0, content(&mut *database).unwrap())];
-    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-    let signer = ReceiptSigner::from_pkcs8("v1", key.as_ref()).unwrap();
+    // PKCS#8 of RFC 8410, and a seed.
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let signer = ReceiptSigner::from_pkcs8("v1", &[&head[..], &[7; 32]].concat()).unwrap();
     let mut last = sign_up(rng);
     for _ in 0..GROUPS {
         let mut group: Vec<SignUp> = (0..1 + rng.next_u32() % 12).map(|_| sign_up(rng)).collect();

@@ -68,7 +68,7 @@ fn secret(operation: OperationId) -> Secret {
 }
 
 /// All that an answer shows: status, headers, length, and the JSON with what its receipt says. Left out are the date, which is the machine's, and what
-/// nobody can foresee: the hash of the sealed bytes and the signature over it.
+/// nobody can foresee: the hash of the sealed bytes and the proof that it was signed.
 async fn seen(backend: &Backend, path: &str, operation: Option<OperationId>, body: String) -> String {
     let mut request = backend.http.post(backend.url(path)).body(body);
     if let Some(operation) = operation {
@@ -86,10 +86,10 @@ async fn seen(backend: &Backend, path: &str, operation: Option<OperationId>, bod
     let bytes = response.bytes().await.unwrap();
     let mut json: Value = serde_json::from_slice(&bytes).unwrap();
     if let Some(receipt) = json["receipt"].as_str() {
-        let (content, signature) = receipt.split_once('.').unwrap();
+        let (content, proof) = receipt.split_once('.').unwrap();
         let mut said: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(content).unwrap()).unwrap();
         said["form_hash"] = json!(said["form_hash"].as_str().unwrap().len());
-        said["signature"] = json!(signature.len());
+        said["proof"] = json!(proof.len());
         json["receipt"] = said;
     }
     format!("{status} {headers:?} {} {json}", bytes.len())

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use vigie::courier::waitlist::{SEALED_LEN, Secret};
+use vigie::courier::waitlist::{ReceiptKey, SEALED_LEN, Secret};
 use vigie::time::Timestamp;
 
 use super::*;
@@ -88,6 +88,13 @@ fn places_rise_in_order_and_a_repeat_gets_what_the_first_got_also_within_a_crowd
     assert_eq!(places(&first[..150]), (1..=150).collect::<Vec<_>>());
     assert_eq!(places(&first[150..]), (1..=51).collect::<Vec<_>>());
     assert!(first[..150].iter().all(|answer| answer.as_ref().unwrap().is_new));
+    assert!(!first[150..].iter().any(|answer| answer.as_ref().unwrap().is_new));
+    let key = ReceiptKey::new(&desk.signer.public_text()).unwrap();
+    for (sign_up, received) in crowd.iter().zip(&first) {
+        let received = received.as_ref().unwrap();
+        assert_eq!(key.verify(&received.receipt_text()).as_ref(), Ok(&received.receipt));
+        assert_eq!(received.receipt.operation_id, sign_up.operation);
+    }
     let again = desk.receive(&crowd[..150]);
     for (before, after) in first.iter().zip(&again) {
         assert_eq!(Received { is_new: false, ..before.clone().unwrap() }, after.clone().unwrap());
