@@ -38,6 +38,18 @@ int fsync(int file) { return slow("fsync", file); }
 int fdatasync(int file) { return slow("fdatasync", file); }
 "#;
 
+/// A disk that is slower than this is broken.
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// How much longer a synchronisation is to take, as it is typed.
+///
+/// # Errors
+/// What is no time, and what is longer than a second.
+pub(crate) fn longer(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time <= SLOWEST { Ok(time) } else { Err("a disk is at most 1s slower".into()) }
+}
+
 /// The library, and the file that says how slow the disk is. Dropped, the disk is as fast as it was: a PostgreSQL goes on with it.
 #[derive(Debug)]
 pub(crate) struct SlowDisk {
@@ -159,4 +171,17 @@ pub(crate) fn run(args: &SlowDiskArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "PostgreSQL   {preload} {file} pg_ctl start ...")?;
     writeln!(out, "the crowd    launch-day --slow-disk {} --database postgres://... --slow-fsync 5ms", folder.display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_slower_by_a_time_of_at_most_a_second() {
+        assert_eq!((longer("5ms"), longer("1s")), (Ok(Duration::from_millis(5)), Ok(SLOWEST)));
+        for wrong in ["", "5", "-1ms", "1001ms", "1h", "99999999999999999999s"] {
+            assert!(longer(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -188,3 +188,69 @@ fn phone(luck: Noise) -> DeviceModel {
 fn milliseconds(luck: Noise, from: u32, to: u32) -> Duration {
     Duration::from_millis(u64::from(from + luck.below(to - from)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::radio::sim::Position;
+
+    const START: Timestamp = Timestamp::from_unix_s(1_600_000_000);
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_dense_room_has_one_person_a_square_metre() {
+        let time = seconds(3600);
+        let people = dense_room(100, START, time, 5).unwrap();
+        for minute in 0..60 {
+            let at = START.after(seconds(60 * minute));
+            for person in &people {
+                let Position { x_m, y_m } = person.track.at(at);
+                assert!((-0.4..=9.4).contains(&x_m) && (-0.4..=9.4).contains(&y_m));
+            }
+        }
+        assert!(people.iter().all(|p| p.track.at(START) != p.track.at(START.after(time))), "everybody moves");
+    }
+
+    #[test]
+    fn tram_riders_sit_apart_and_leave() {
+        let time = seconds(1800);
+        let people = tram(80, START, time, 6).unwrap();
+        // A tram stands at its stop 5 in seconds 10 to 20 after its arrival; then everybody is in a place.
+        let at = START.after(seconds(300 + 5 * 80 + 15));
+        let aboard: Vec<_> = people.iter().map(|p| p.track.at(at)).filter(|p| (0.0..=2.4).contains(&p.y_m)).collect();
+        assert!(aboard.len() > 10, "{} aboard", aboard.len());
+        for (i, a) in aboard.iter().enumerate() {
+            assert!(a.x_m >= 2000.0);
+            assert!(aboard[..i].iter().all(|b| a.distance_to(*b) > 0.45), "two on one seat");
+        }
+        let end = START.after(seconds(7200));
+        assert!(people.iter().all(|p| p.track.at(START).y_m <= -60.0 && p.track.at(end).y_m <= -60.0), "from home, and home");
+    }
+
+    #[test]
+    fn people_walk_on_the_pavements_at_a_walking_pace() {
+        for person in street(60, START, seconds(1800), 7).unwrap() {
+            for second in 0..1800 {
+                let [a, b] = [second, second + 1].map(|s| person.track.at(START.after(seconds(s))));
+                assert!((0.0..=200.0).contains(&a.x_m));
+                assert!((0.0..=2.0).contains(&a.y_m) || (10.0..=12.0).contains(&a.y_m));
+                assert!(a.distance_to(b) < 1.6 + 1e-3);
+            }
+            assert!(person.track.farthest_in(1000.0) > 0.8 - 1e-3);
+        }
+    }
+
+    #[test]
+    fn scenes_that_cannot_be_are_refused() {
+        for scene in [dense_room, tram, street] {
+            for (people, time) in [(0, seconds(60)), (MAX_PEOPLE + 1, seconds(60)), (1, Duration::MAX)] {
+                assert!(matches!(scene(people, START, time, 0), Err(SimError::Parameter { .. })));
+            }
+            assert_eq!(scene(1, START, Duration::ZERO, 0).map(|people| people.len()), Ok(1));
+            let _ = scene(3, Timestamp::from_unix_ms(i64::MAX), seconds(3600), 0);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
@@ -11,6 +12,7 @@ use super::plot;
 use super::proof::Database;
 use super::scene::Arrival;
 use crate::backend::{self, Setup};
+use crate::slow_disk;
 
 /// A crowd.
 #[derive(Debug, Clone, Args)]
@@ -66,8 +68,8 @@ pub(crate) struct CrowdArgs {
     pub(super) processes: Option<u16>,
 
     /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler; a PostgreSQL with --slow-disk)
-    #[arg(long, value_name = "TIME", conflicts_with = "server")]
-    pub(super) slow_fsync: Option<humantime::Duration>,
+    #[arg(long, value_name = "TIME", value_parser = slow_disk::longer, conflicts_with = "server")]
+    pub(super) slow_fsync: Option<Duration>,
 
     /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
     #[arg(long, value_name = "DIR", requires_all = ["slowness", "database"])]
@@ -174,7 +176,6 @@ fn kill_time(text: &str) -> Result<f64, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 

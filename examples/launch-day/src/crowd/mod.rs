@@ -104,7 +104,7 @@ async fn find(args: &ServerArgs, own: Option<&Own>) -> anyhow::Result<List> {
 /// A crowd as it comes.
 async fn plain(args: &CrowdArgs, scene: &Scene, folder: &Path) -> anyhow::Result<Findings> {
     let slow =
-        args.slow_fsync.map(|time| SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_deref(), *time));
+        args.slow_fsync.map(|time| SlowDisk::new(folder, args.slow_disk.as_deref(), args.server.database.as_deref(), time));
     let slow = slow.transpose()?;
     let mut own = args.server.server.is_none().then(|| Own::start(setup(args, folder, slow)?)).transpose()?;
     let (findings, _) = sign_up(args, scene, folder, own.as_mut(), args.server.database(folder)).await?;

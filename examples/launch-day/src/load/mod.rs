@@ -30,7 +30,7 @@ use vigie::time::{Clock, SystemClock};
 
 use crate::backend::{self, Backend, Setup};
 use crate::ending;
-use crate::slow_disk::SlowDisk;
+use crate::slow_disk::{self, SlowDisk};
 use connection::Connection;
 use findings::Findings;
 use nginx::Nginx;
@@ -72,8 +72,8 @@ pub(crate) struct LoadArgs {
     nginx: Option<PathBuf>,
 
     /// Let each synchronisation of the disk take so much longer, such as 5ms (Linux, with a C compiler; a PostgreSQL with --slow-disk)
-    #[arg(long, value_name = "TIME")]
-    slow_fsync: Option<humantime::Duration>,
+    #[arg(long, value_name = "TIME", value_parser = slow_disk::longer)]
+    slow_fsync: Option<Duration>,
 
     /// The slow disk that the PostgreSQL was started with (`launch-day slow-disk`)
     #[arg(long, value_name = "DIR", requires_all = ["slow_fsync", "database"])]
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let program = backend::program(args.backend.as_deref())?;
     let folder = tempfile::tempdir().context("there is no temporary folder")?;
     let slow_disk =
-        args.slow_fsync.map(|time| SlowDisk::new(folder.path(), args.slow_disk.as_deref(), args.database.as_deref(), *time));
+        args.slow_fsync.map(|time| SlowDisk::new(folder.path(), args.slow_disk.as_deref(), args.database.as_deref(), time));
     let setup = Setup {
         database: args.database.clone(),
         slow_disk: slow_disk.transpose()?,
