@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::scenes::{self, MAX_PEOPLE, Person};
+use super::scenes::{self, Person};
 use super::*;
 use crate::keys::{AssociatedEncryptedMetadata, RollingProximityIdentifier};
 use crate::radio::{MeasuredBy, Rssi};

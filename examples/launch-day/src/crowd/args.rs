@@ -176,7 +176,6 @@ fn kill_time(text: &str) -> Result<f64, &'static str> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
