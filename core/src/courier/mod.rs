@@ -48,7 +48,7 @@ pub use code::{CodeError, VerificationCode};
 #[cfg(feature = "http")]
 pub use http::{HttpClient, HttpError};
 pub use report::{Refusal, ReportDetails, make_report, report_again, reports, withdraw_report};
-pub use servers::{BulletinServer, KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistKey, WaitlistServer};
+pub use servers::{AuthorityKey, BulletinServer, KeyList, MAX_SERVERS_FILE, ServerKey, Servers, ServersError, WaitlistServer};
 pub use transport::{Destination, KEPT_HEADERS, Request, Response, TIMEOUT, Transport, TransportError};
 
 /// The longest time between two looks at what is due.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bulletin::BulletinKey;
+use super::bulletin::{AuthorityKeys, BulletinKey};
 use super::waitlist::{FormRules, ReceiptError, ReceiptKey, SealError, SealingKey};
 use crate::diagnosis::{ExportError, PublicKey};
 
@@ -132,18 +132,18 @@ pub struct WaitlistServer {
     /// That key, as [`SealingKey`] reads it.
     pub public_key: String,
     /// Keys that vouch for receipts: the present one, and those before it.
-    pub receipt_keys: Vec<WaitlistKey>,
+    pub receipt_keys: Vec<AuthorityKey>,
     /// What is asked for.
     #[serde(default)]
     pub form: FormRules,
 }
 
-/// A key that vouches for receipts.
-#[derive(Debug, Clone, Deserialize)]
-pub struct WaitlistKey {
-    /// Its name in receipts.
+/// A public key of 32 bytes, and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityKey {
+    /// Its name.
     pub key_id: String,
-    /// The key, as [`ReceiptKey`] reads it.
+    /// The key, base64.
     pub public_key: String,
 }
 
@@ -162,6 +162,15 @@ impl WaitlistServer {
     /// [`ReceiptError::Key`]; [`Servers::from_json`] has looked at that.
     pub fn receipt_keys(&self) -> Result<Vec<(&str, ReceiptKey)>, ReceiptError> {
         self.receipt_keys.iter().map(|key| Ok((key.key_id.as_str(), ReceiptKey::new(&key.public_key)?))).collect()
+    }
+
+    /// With the keys that a bulletin names.
+    pub(super) fn with_keys(mut self, keys: &AuthorityKeys) -> Self {
+        if let Some(AuthorityKey { key_id, public_key }) = keys.waiting_list.first().cloned() {
+            (self.key_id, self.public_key) = (key_id, public_key);
+        }
+        self.receipt_keys.extend(keys.receipts.iter().cloned());
+        self
     }
 
     fn check(&self) -> Result<(), ServersError> {

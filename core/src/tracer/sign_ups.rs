@@ -87,11 +87,11 @@ impl Tracer {
         self.with(|state| Ok(waitlist::forget_sign_up(&mut state.context(now)?, id)?))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&Courier, &mut Context<'_>) -> Result<T, SignUpError>) -> Result<T, TracerError> {
+    fn change<T>(&self, change: impl FnOnce(&mut Courier, &mut Context<'_>) -> Result<T, SignUpError>) -> Result<T, TracerError> {
         let connection = self.connection().ok_or(SignUpError::NoWaitlist)?;
         let now = self.clock.now();
-        let courier = lock(&connection.courier);
-        let changed = self.with(|state| Ok(change(&courier, &mut state.context(now)?)?));
+        let mut courier = lock(&connection.courier);
+        let changed = self.with(|state| Ok(change(&mut courier, &mut state.context(now)?)?));
         drop(courier);
         self.wake_correspondence();
         changed

@@ -161,7 +161,7 @@ fn postgresql_is_overloaded_like_anything_else_where_its_disk_is_slow() {
     drop(server);
     let Some(fast) = common::Postgresql::start() else { return };
     let url = fast.new_database();
-    let ran = run(&["--slow-fsync", "5s", "--database", &url, "--slow-disk", slow.to_str().unwrap()]);
+    let ran = run(&["--slow-fsync", "1s", "--database", &url, "--slow-disk", slow.to_str().unwrap()]);
     assert!(ran.status.code() == Some(2) && text(ran.stderr).contains("its disk is not slow"));
 }
 

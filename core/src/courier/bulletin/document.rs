@@ -8,12 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
 use super::BulletinError;
 use crate::beacon::ServiceUuid;
-use crate::courier::servers::ServerKey;
+use crate::courier::servers::{AuthorityKey, ServerKey};
+use crate::courier::waitlist::{ReceiptKey, SealingKey};
 use crate::diagnosis::PublicKey;
 use crate::exposure::ExposureConfiguration;
 use crate::time::{Date, Timestamp};
@@ -29,7 +29,7 @@ pub const MIN_POLL_PERIOD_S: u64 = 3_600;
 /// See [`MIN_POLL_PERIOD_S`].
 pub const MAX_POLL_PERIOD_S: u64 = 86_400;
 
-/// How far ahead of this device's clock a bulletin may be: for a clock that is wrong by less, and for the time zones of days.
+/// How far ahead of this device's clock a bulletin may have been made: for a clock that is wrong by less.
 const TOLERANCE: Duration = Duration::from_secs(86_400);
 
 const MAX_FIGURES: usize = 32;
@@ -91,7 +91,7 @@ pub struct Figure {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Value {
-    /// The day.
+    /// The day (UTC).
     #[serde(with = "as_day")]
     pub date: Date,
     /// Finite.
@@ -130,7 +130,7 @@ pub struct Configuration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthorityKeys {
-    /// X25519: forms of the waiting list are sealed to one of them.
+    /// X25519: forms of the waiting list are sealed to the first of them, in place of the one that is built in.
     #[serde(default)]
     pub waiting_list: Vec<AuthorityKey>,
     /// Ed25519: vouch for receipts of the waiting list.
@@ -139,16 +139,6 @@ pub struct AuthorityKeys {
     /// P-256: vouch for key files.
     #[serde(default)]
     pub exports: Vec<ServerKey>,
-}
-
-/// A public key of 32 bytes, and its name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct AuthorityKey {
-    /// Its name.
-    pub key_id: String,
-    /// The key, base64.
-    pub public_key: String,
 }
 
 impl Bulletin {
@@ -169,14 +159,13 @@ impl Bulletin {
     /// Whether it can be true at this time.
     ///
     /// # Errors
-    /// [`BulletinError::FromTheFuture`] where it was made, or a figure is of a day, more than a day after `now`.
+    /// [`BulletinError::FromTheFuture`] where it was made more than a day after `now`, or a figure is of tomorrow or later.
     pub fn check_time(&self, now: Timestamp) -> Result<(), BulletinError> {
-        let latest = now.after(TOLERANCE);
-        if self.issued_at > latest {
+        if self.issued_at > now.after(TOLERANCE) {
             return Err(BulletinError::FromTheFuture { member: "issued_at", at: self.issued_at });
         }
         let last = self.figures.iter().filter_map(|figure| figure.values.last()).map(|value| value.date).max();
-        match last.filter(|date| *date > latest.date()) {
+        match last.filter(|date| *date > now.date()) {
             Some(date) => Err(BulletinError::FromTheFuture { member: "figures", at: date.first_interval().start() }),
             None => Ok(()),
         }
@@ -261,15 +250,9 @@ impl Configuration {
 
 impl AuthorityKeys {
     fn check(&self) -> Result<(), BulletinError> {
-        for (member, keys) in [("keys.waiting_list", &self.waiting_list), ("keys.receipts", &self.receipts)] {
-            at_most(member, keys.len(), MAX_KEYS)?;
-            for key in keys {
-                name(member, &key.key_id)?;
-                if key.bytes().is_none() {
-                    return implausible(member, format!("has `{}`, which is no key of 32 bytes as base64", key.key_id));
-                }
-            }
-        }
+        let is_sealing_key = |key: &AuthorityKey| SealingKey::new(&key.key_id, &key.public_key).is_ok();
+        authority_keys("keys.waiting_list", &self.waiting_list, is_sealing_key)?;
+        authority_keys("keys.receipts", &self.receipts, |key| ReceiptKey::new(&key.public_key).is_ok())?;
         at_most("keys.exports", self.exports.len(), MAX_KEYS)?;
         for key in &self.exports {
             name("keys.exports", &key.key_id)?;
@@ -282,10 +265,16 @@ impl AuthorityKeys {
     }
 }
 
-impl AuthorityKey {
-    /// The key; `None` where it is none, which cannot be in a bulletin that was checked.
-    pub fn bytes(&self) -> Option<[u8; 32]> {
-        BASE64_STANDARD.decode(&self.public_key).ok()?.try_into().ok()
+fn authority_keys(
+    member: &'static str,
+    keys: &[AuthorityKey],
+    is_one: impl Fn(&AuthorityKey) -> bool,
+) -> Result<(), BulletinError> {
+    at_most(member, keys.len(), MAX_KEYS)?;
+    keys.iter().try_for_each(|key| name(member, &key.key_id))?;
+    match keys.iter().find(|key| !is_one(key)) {
+        Some(key) => implausible(member, format!("has `{}`, which is no key of 32 bytes as base64", key.key_id)),
+        None => Ok(()),
     }
 }
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use crate::time::Timestamp;
 
 pub use document::{
-    Advice, AuthorityKey, AuthorityKeys, Bulletin, Configuration, Figure, MAX_BULLETIN, MAX_POLL_PERIOD_S, MAX_SERIAL,
-    MIN_POLL_PERIOD_S, Value, Version, VersionError, in_language,
+    Advice, AuthorityKeys, Bulletin, Configuration, Figure, MAX_BULLETIN, MAX_POLL_PERIOD_S, MAX_SERIAL, MIN_POLL_PERIOD_S,
+    Value, Version, VersionError, in_language,
 };
 pub use signature::{BulletinKey, BulletinSigner, SignerError, verify};
 

@@ -140,7 +140,7 @@ fn what_is_older_forged_for_others_or_implausible_is_refused_and_the_kept_one_st
     elsewhere["region"] = json!("BE");
     scene.refuses(scene.signers[0].sign("v1", elsewhere.to_string().as_bytes()).unwrap(), "for the region BE");
     let mut tomorrow = Scene::document(8);
-    let day = scene.phone.now.after(100 * HOUR).date().to_string();
+    let day = scene.phone.now.after(34 * HOUR).date().to_string();
     tomorrow["figures"] = json!([{"name": "cases", "title": {"fr": "Cas"}, "values": [{"date": day, "value": 1}]}]);
     scene.refuses(scene.signers[0].sign("v1", tomorrow.to_string().as_bytes()).unwrap(), "`figures` is of");
     scene.refuses(vec![b'x'; 70_000], "longer than 65536 bytes");

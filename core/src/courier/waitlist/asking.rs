@@ -69,13 +69,13 @@ impl Courier {
     }
 
     pub(in crate::courier) fn question_answered(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         id: SignUpId,
         answer: Answer<'_>,
         news: &mut Vec<News>,
     ) -> Result<(), StoreError> {
-        let Some(waitlist) = &self.servers.waitlist else { return Ok(()) };
+        let Some(waitlist) = self.waitlist_now(context.store)? else { return Ok(()) };
         let mut sign_ups = load(context.store)?;
         // Forgotten, or changed, while the answer was on its way.
         let is_changing = changes(context.store)?.iter().any(|(_, change)| change.sign_up == id);
@@ -84,7 +84,7 @@ impl Courier {
         let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         let is_there = answer.result.as_ref().is_ok_and(|response| !response.is_passing());
         let verdict = match &answer.result {
-            Ok(response) if is_there => sign_up.answer(response, waitlist),
+            Ok(response) if is_there => sign_up.answer(response, &waitlist),
             _ => Verdict::TriesAgain,
         };
         match verdict {

@@ -21,13 +21,13 @@ impl Courier {
     ///
     /// # Errors
     /// [`SignUpError`], but for [`NoSuchSignUp`](SignUpError::NoSuchSignUp) and those of an earlier change.
-    pub fn sign_up(&self, context: &mut Context<'_>, form: &Form, code: &RecoveryCode) -> Result<SignUpId, SignUpError> {
-        let waitlist = self.waitlist()?;
+    pub fn sign_up(&mut self, context: &mut Context<'_>, form: &Form, code: &RecoveryCode) -> Result<SignUpId, SignUpError> {
+        let waitlist = self.waitlist_now(context.store)?.ok_or(SignUpError::NoWaitlist)?;
         if let Some(id) = with_code(context.store, code)? {
             return Err(SignUpError::CodeInUse { id });
         }
         let id = SignUpId(random_id(context));
-        let sealed = seal(waitlist, form, code.operation_id(), context)?;
+        let sealed = seal(&waitlist, form, code.operation_id(), context)?;
         let change = sign_up(id, code, sealed, context.now);
         let made = vec![entry(context, &change)];
         context.store.keep_changes(&Changes { made, ..Changes::default() })?;
@@ -77,8 +77,8 @@ impl Courier {
     ///
     /// # Errors
     /// [`SignUpError`], but for [`CodeInUse`](SignUpError::CodeInUse).
-    pub fn correct_sign_up(&self, context: &mut Context<'_>, id: SignUpId, form: &Form) -> Result<(), SignUpError> {
-        let waitlist = self.waitlist()?;
+    pub fn correct_sign_up(&mut self, context: &mut Context<'_>, id: SignUpId, form: &Form) -> Result<(), SignUpError> {
+        let waitlist = self.waitlist_now(context.store)?.ok_or(SignUpError::NoWaitlist)?;
         if changes(context.store)?.iter().any(|(_, change)| change.sign_up == id) {
             return Err(SignUpError::ChangeUnderWay);
         }
@@ -87,12 +87,12 @@ impl Courier {
         let change = match sign_up.standing {
             Standing::Withdrawn => return Err(SignUpError::Withdrawn),
             Standing::Received | Standing::Processed | Standing::Asked | Standing::Rejected(SignUpRefusal::CodeUsed) => {
-                correction(waitlist, sign_up, form, context)?
+                correction(&waitlist, sign_up, form, context)?
             }
-            Standing::Rejected(_) if sign_up.receipt.is_some() => correction(waitlist, sign_up, form, context)?,
+            Standing::Rejected(_) if sign_up.receipt.is_some() => correction(&waitlist, sign_up, form, context)?,
             // Nothing was stored under this code.
             Standing::NeedsForm | Standing::Rejected(_) => {
-                let sealed = seal(waitlist, form, sign_up.code.operation_id(), context)?;
+                let sealed = seal(&waitlist, form, sign_up.code.operation_id(), context)?;
                 self::sign_up(id, &sign_up.code, sealed, context.now)
             }
         };
@@ -121,6 +121,15 @@ impl Courier {
         let made = vec![entry(context, &change)];
         let dropped = others.iter().map(|(entry, _)| entry.id).collect();
         Ok(context.store.keep_changes(&Changes { made, dropped, ..Changes::default() })?)
+    }
+
+    /// The waiting list with its keys as they are now: those that the bulletin names, too.
+    pub(super) fn waitlist_now(&mut self, store: &Store) -> Result<Option<WaitlistServer>, StoreError> {
+        let Some(waitlist) = self.servers.waitlist.clone() else { return Ok(None) };
+        Ok(Some(match self.bulletin(store)? {
+            Some(kept) => waitlist.with_keys(&kept.bulletin.keys),
+            None => waitlist,
+        }))
     }
 
     fn waitlist(&self) -> Result<&WaitlistServer, SignUpError> {

@@ -45,7 +45,7 @@ pub(super) fn request(waitlist: &WaitlistServer, path: &str, body: Vec<u8>) -> R
 
 impl Courier {
     pub(in crate::courier) fn sign_up_answered(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         entry: OutboxEntry,
         answer: Answer<'_>,
@@ -58,13 +58,13 @@ impl Courier {
         else {
             return Ok(());
         };
-        let Some(waitlist) = &self.servers.waitlist else { return Ok(()) };
+        let Some(waitlist) = self.waitlist_now(context.store)? else { return Ok(()) };
         let mut sign_ups = load(context.store)?;
         let kept = sign_ups.iter().find(|sign_up| sign_up.id == change.sign_up);
         let (before, place) = (change.status(&entry, kept), kept.and_then(|kept| kept.place));
         let (name, mut pacer) = self.pacer(context.store, &answer.request.url)?;
         let verdict = match &answer.result {
-            Ok(response) if !response.is_passing() => change.answer(response, waitlist, place),
+            Ok(response) if !response.is_passing() => change.answer(response, &waitlist, place),
             _ => Verdict::TriesAgain,
         };
         let is_there = answer.result.as_ref().is_ok_and(|response| !response.is_passing());
@@ -72,6 +72,7 @@ impl Courier {
             change.was_told = true;
             news.push(News::ReceiptNotBelieved { id: change.sign_up });
         }
+        let is_unknown_key = matches!(verdict, Verdict::Refused(SignUpRefusal::UnknownKey));
         let mut changes = Changes::default();
         let after = if matches!(verdict, Verdict::NotBelieved | Verdict::TriesAgain) {
             let failure = failure_of(&answer.result);
@@ -92,6 +93,10 @@ impl Courier {
             changes.dropped.push(entry.id);
             sign_ups[at].status()
         };
+        if is_unknown_key {
+            // The bulletin may name the new one.
+            self.fetch_bulletin_now(context)?;
+        }
         if is_there {
             // It is there, whatever it thinks of this request: others are no worse for it.
             pacer.answered(context.now);

@@ -1,6 +1,7 @@
 //! Sign-ups: each counts once, whatever happens on the way, and only a receipt that was signed for it is believed.
 
 mod changes;
+mod roll_over;
 mod server;
 
 use super::super::pacer::POLL_PERIOD;
@@ -32,7 +33,7 @@ fn phone(seed: u64, list: &Waitlist) -> Phone {
 impl Phone {
     fn sign_up(&mut self, name: &str) -> (SignUpId, RecoveryCode) {
         let code = RecoveryCode::generate(&mut self.rng);
-        let courier = self.courier();
+        let mut courier = self.courier();
         let id = courier.sign_up(&mut self.context(), &form(name), &code).unwrap();
         (id, code)
     }
@@ -45,9 +46,9 @@ impl Phone {
         self.status(id).state
     }
 
-    fn with<T>(&mut self, work: impl FnOnce(&Courier, &mut Context<'_>) -> T) -> T {
-        let courier = self.courier();
-        work(&courier, &mut self.context())
+    fn with<T>(&mut self, work: impl FnOnce(&mut Courier, &mut Context<'_>) -> T) -> T {
+        let mut courier = self.courier();
+        work(&mut courier, &mut self.context())
     }
 
     fn next_errand(&mut self) -> Box<Errand> {

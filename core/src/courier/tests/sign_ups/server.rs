@@ -9,6 +9,8 @@ use super::super::super::waitlist::*;
 use super::super::super::wire::IDEMPOTENCY_KEY_HEADER;
 use super::super::super::*;
 
+pub(super) const BULLETIN_PATH: &str = "/bulletin.txt";
+
 /// What happens to a request, in order; afterwards all goes well.
 #[derive(Debug, Clone)]
 pub(super) enum Fate {
@@ -51,6 +53,8 @@ pub(super) struct Waitlist {
     pub(super) fates: Vec<Fate>,
     pub(super) seen: Vec<Seen>,
     pub(super) people: BTreeMap<OperationId, SignedUp>,
+    /// The file of the bulletin, where there is one.
+    pub(super) bulletin: Option<Vec<u8>>,
     corrections: BTreeMap<OperationId, ([u8; 32], String)>,
 }
 
@@ -79,7 +83,8 @@ fn refuses(status: u16, code: ErrorCode) -> Response {
 impl Waitlist {
     pub(super) fn new() -> Self {
         let (key, signer) = (opening_key("v1"), signer("r1", 1));
-        Self { key, signer, fates: Vec::new(), seen: Vec::new(), people: BTreeMap::new(), corrections: BTreeMap::new() }
+        let (people, corrections) = (BTreeMap::new(), BTreeMap::new());
+        Self { key, signer, fates: Vec::new(), seen: Vec::new(), people, bulletin: None, corrections }
     }
 
     /// As an app knows it.
@@ -98,6 +103,10 @@ impl Waitlist {
     pub(super) fn exchange_at(&mut self, request: &Request, now: Timestamp) -> Result<Response, TransportError> {
         let header = |name: &str| request.headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value.clone());
         let path = request.url.strip_prefix("https://list.example").unwrap().to_string();
+        if path == BULLETIN_PATH {
+            let body = self.bulletin.clone().ok_or(TransportError::Offline)?;
+            return Ok(Response { status: 200, headers: Vec::new(), body });
+        }
         let (operation, body) = (header(IDEMPOTENCY_KEY_HEADER), request.body.clone().unwrap());
         assert!(body.len() <= MAX_WAITLIST_BODY);
         self.seen.push(Seen { path: path.clone(), operation: operation.clone(), body: body.clone(), at: now });
