@@ -10,11 +10,12 @@ const FIGURES = [
   ["queue", "Requests that wait, of this process", false, false],
   ["tasks_waiting", "Forms to be opened", false, false],
   ["mails_waiting", "Mails to be sent", false, false],
-  ["mails_sent", "Mails sent", false, false],
-  ["conflicts", "Numbers with different addresses", false, true],
+  ["mails_sent", "Mails sent, of this process (steps of ten)", false, false],
+  ["conflicts", "Numbers with different addresses (steps of ten)", false, true],
   ["reports", "Reports taken, of this process (steps of ten)", false, false],
   ["files", "Key files published (steps of ten)", false, false],
   ["refused", "Requests refused, of this process (steps of ten)", false, false],
+  ["busy", "Requests told to come again, of this process (steps of ten)", false, false],
   ["failed", "Errors, of this process (steps of ten)", false, true],
 ];
 

@@ -30,6 +30,11 @@ impl Share {
     /// The only process.
     pub const WHOLE: Self = Self { number: 0, of: NonZeroU16::MIN };
 
+    /// Whether this is the only process.
+    pub fn is_whole(self) -> bool {
+        self.of == NonZeroU16::MIN
+    }
+
     /// Whether what is done once is done here.
     pub fn is_first(self) -> bool {
         self.number == 0

@@ -66,6 +66,9 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
         if cli.options.processes() > 1 {
             return processes::run(cli.options.processes());
         }
+        if !config.share.is_whole() {
+            processes::end_with_parent()?;
+        }
     }
     #[cfg(not(unix))]
     anyhow::ensure!(cli.options.processes() == 1, "several processes on one address need a Unix system");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::http::StatusCode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::family::Family;
@@ -12,6 +13,11 @@ use prometheus_client::registry::Registry;
 
 /// The step of counts of people.
 pub const STEP: u64 = 10;
+
+/// A count of people as it is shown.
+pub const fn in_steps(count: i64) -> i64 {
+    count - count % STEP as i64
+}
 
 /// A count that is shown in steps.
 #[derive(Debug, Clone, Default)]
@@ -54,13 +60,23 @@ impl EncodeMetric for Stepped {
 pub struct Call {
     /// Such as `publish`.
     pub call: &'static str,
-    /// `answered`, `refused`, `failed` or `decoy`.
+    /// `answered`, `refused`, `busy` (to come again later), `failed` or `decoy`.
     pub end: &'static str,
 }
 
 impl Call {
     /// All calls.
-    pub const NAMES: [&'static str; 7] = ["verify", "certificate", "publish", "sign_up", "correct", "withdraw", "status"];
+    pub const NAMES: [&'static str; 8] = ["verify", "certificate", "publish", "sign_up", "correct", "withdraw", "status", "page"];
+
+    /// How one ended that was answered with this status.
+    pub fn end_of(status: StatusCode) -> &'static str {
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => "busy",
+            status if status.is_server_error() => "failed",
+            status if status.is_client_error() => "refused",
+            _ => "answered",
+        }
+    }
 }
 
 /// All of them.

@@ -2,22 +2,28 @@
 //! ends them in order.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-/// One that died is started again after this time: at once would be a fire where it cannot start at all.
+/// One that died is started again after this time: at once would be a fire where it cannot start any more.
 const RESTART: Duration = Duration::from_millis(200);
+
+/// One that ends by itself within this time of its first start will do so the next time, too: its port is taken, or its database is not there.
+const START: Duration = Duration::from_secs(5);
 
 /// As many open connections as the system allows; by default it allows a crowd a thousand.
 pub(crate) fn prepare() -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("the limit of open files cannot be raised to what the system allows")?;
-    // Where the parent of several processes is killed, they end.
+    setrlimit(Resource::Nofile, limit).context("the limit of open files cannot be raised to what the system allows")
+}
+
+/// Where the parent of several processes is killed, they end. Not so a server that was started in the background by a shell that ends.
+pub(crate) fn end_with_parent() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).context("the parent cannot be watched")?;
     Ok(())
@@ -31,11 +37,14 @@ pub(crate) fn run(count: u16) -> anyhow::Result<()> {
         for number in 1..=count {
             running.spawn(keep(number));
         }
-        super::ended().await?;
+        let ended = tokio::select! {
+            ended = super::ended() => ended,
+            Some(Ok(error)) = running.join_next() => Err(error),
+        };
         tracing::info!("ending");
         // Dropped, each asks its process to end.
         running.shutdown().await;
-        Ok(())
+        ended
     })
 }
 
@@ -53,16 +62,23 @@ impl Drop for Running {
     }
 }
 
-async fn keep(number: u16) {
+/// Starts one again whenever it has ended. What comes back is why it cannot be started at all.
+async fn keep(number: u16) -> anyhow::Error {
+    let mut has_served = false;
     loop {
-        match start(number) {
-            Ok(child) => {
-                let mut running = Running(child);
-                let ended = running.0.wait().await;
-                tracing::error!(number, ?ended, "a process has ended and is started again");
-            }
-            Err(error) => tracing::error!(number, %error, "a process cannot be started; it is tried again"),
+        let started = Instant::now();
+        let mut running = match start(number) {
+            Ok(child) => Running(child),
+            Err(error) => return error,
+        };
+        let ended = running.0.wait().await;
+        has_served |= started.elapsed() > START;
+        // One that is killed has no exit code.
+        let has_given_up = ended.as_ref().is_ok_and(|status| status.code().is_some());
+        if has_given_up && !has_served {
+            return anyhow::anyhow!("process {number} has ended before it served anybody; it has said why");
         }
+        tracing::error!(number, ?ended, "a process has ended and is started again");
         tokio::time::sleep(RESTART).await;
     }
 }

@@ -199,7 +199,7 @@ fn tasks(
     ends: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let serve = |listener, router| http::serve(listener, router, config.share, config.sender_time, ends.clone());
+    let serve = |listener, router| http::serve(listener, router, config.sender_time, ends.clone());
     if let Some(public) = public {
         let folder = config.data.join("public");
         let served = config.bucket.is_none().then_some(folder.as_path());
@@ -222,7 +222,7 @@ fn listen(address: SocketAddr, share: Share) -> std::io::Result<TcpListener> {
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     #[cfg(unix)]
-    socket.set_reuseport(share.of.get() > 1)?;
+    socket.set_reuseport(!share.is_whole())?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "clippy.toml allows it in tests, and does not see that helpers of an integration test are tests"
 )]
 
@@ -152,4 +153,99 @@ fn what_cannot_be_is_said_with_its_reason() {
     let free_ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let no_database = [&free_ports[..], &["--database", "postgres://127.0.0.1:1/x"]].concat();
     assert!(refused(&no_database).contains("PostgreSQL cannot be used"));
+}
+
+/// A port on which nobody listens now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The processes that this one has started.
+#[cfg(target_os = "linux")]
+fn children(id: u32) -> Vec<String> {
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn is_there(id: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn kill(signal: &str, id: &str) {
+    Command::new("kill").args([signal, id]).status().unwrap();
+}
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it has not come so within a minute");
+}
+
+fn is_healthy(address: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let asked = write!(stream, "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let mut answer = String::new();
+    asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn several_processes_share_an_address_come_back_one_by_one_and_end_with_the_one_that_started_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let start = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--processes", "2", "--listen", &address, "--admin-listen", "127.0.0.1:0", "--data"]);
+        let process = command.arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Running { process, address: address.clone() }
+    };
+    let mut running = start();
+    let id = running.process.id();
+    wait_until(|| children(id).len() == 2 && is_healthy(&address));
+    let first = children(id);
+    kill("-KILL", &first[0]);
+    wait_until(|| children(id).len() == 2 && !children(id).contains(&first[0]) && is_healthy(&address));
+    let all = children(id);
+    kill("-TERM", &id.to_string());
+    assert!(running.process.wait().unwrap().success());
+    assert!(!all.iter().any(|child| is_there(child)));
+
+    let mut running = start();
+    let id = running.process.id();
+    wait_until(|| children(id).len() == 2 && is_healthy(&address));
+    let all = children(id);
+    running.process.kill().unwrap();
+    running.process.wait().unwrap();
+    wait_until(|| !all.iter().any(|child| is_there(child)));
+}
+
+#[test]
+fn several_processes_that_cannot_listen_end_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(PROGRAM);
+    command.args(["--processes", "2", "--listen", &address, "--admin-listen", "127.0.0.1:0", "--data"]).arg(folder.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot be listened on") && said.contains("has ended before it served anybody"), "{said}");
+}
+
+#[test]
+fn in_the_background_it_outlives_the_shell_that_started_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let script = format!(r#""$0" --listen {address} --admin-listen 127.0.0.1:0 --data "$1" >/dev/null 2>&1 & echo $!; sleep 1"#);
+    let output = Command::new("sh").args(["-c", &script, PROGRAM]).arg(folder.path()).output().unwrap();
+    let id = String::from_utf8(output.stdout).unwrap();
+    wait_until(|| is_healthy(&address));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(is_healthy(&address));
+    kill("-KILL", id.trim());
 }

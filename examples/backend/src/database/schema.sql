@@ -115,13 +115,16 @@ CREATE TABLE IF NOT EXISTS correction (
 );
 CREATE INDEX IF NOT EXISTS correction_place ON correction (place);
 
--- What was opened: keyed hashes, under a key that only the opener has, of the national number and of the address.
+-- What was opened: keyed hashes, under a key that only the opener has, of the national number and of the address; and the last day, counted from
+-- 1970, of whose other sign-ups the address is told.
 CREATE TABLE IF NOT EXISTS opened (
     place BIGINT PRIMARY KEY,
     number_hash BYTEA NOT NULL,
-    contact_hash BYTEA NOT NULL
+    contact_hash BYTEA NOT NULL,
+    noticed_on BIGINT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS opened_number ON opened (number_hash, place);
+CREATE INDEX IF NOT EXISTS opened_noticed ON opened (number_hash, noticed_on);
 
 -- A mail that is to be sent, was, or was given up because the server refused it for days. What it says and to whom is in the form of its sign-up.
 -- `message_id` is the part before the `@`.

@@ -19,17 +19,16 @@ use axum::Router;
 use hyper::body::Incoming;
 use hyper::{Request, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 use vigie::time::Clock;
 
 use crate::batches::Publisher;
-use crate::config::Share;
 use crate::metrics::Metrics;
 use crate::waitlist::WaitlistKeys;
 
@@ -38,7 +37,7 @@ pub use limits::{Limits, WrongCodes};
 pub use operator::Conflicts;
 pub use page::Pages;
 
-/// Connections at once, over all processes on the address: their memory, 14 KiB each, is a machine's. Above it they wait in the system's queue.
+/// Connections of a process at once: on many machines it may hold 20,000 descriptors. Above it they wait in the system's queue.
 const MAX_CONNECTIONS: usize = 16_000;
 
 /// How long requests that are under way may take at the end.
@@ -100,13 +99,16 @@ pub fn admin_router(app: Arc<App>) -> Router {
 }
 
 /// Serves connections until `end` says so, then ends them in order.
-pub async fn serve(listener: TcpListener, router: Router, share: Share, sender_time: Duration, mut end: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration, mut end: watch::Receiver<bool>) {
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS / usize::from(share.of.get())));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
             _ = end.wait_for(|end| *end) => break,
         };
         let (stream, peer) = match accepted {
@@ -118,19 +120,11 @@ pub async fn serve(listener: TcpListener, router: Router, share: Share, sender_t
                 continue;
             }
         };
-        // Answers are small and whole; waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
-        });
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(sender_time).max_buf_size(64 << 10);
-        let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let (router, watcher, end) = (router.clone(), open.watcher(), end.clone());
         tokio::spawn(async move {
-            // What goes wrong with a connection is the caller's to notice.
-            let _ = connection.await;
+            if begins(&stream, sender_time, end).await {
+                converse(stream, peer, router, sender_time, watcher).await;
+            }
             drop(place);
         });
     }
@@ -138,4 +132,25 @@ pub async fn serve(listener: TcpListener, router: Router, share: Share, sender_t
     if tokio::time::timeout(END_TIME, open.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way at the end");
     }
+}
+
+/// Waits until the caller says something: a connection that is only held has no buffers.
+async fn begins(stream: &TcpStream, sender_time: Duration, mut end: watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        readable = tokio::time::timeout(sender_time, stream.readable()) => matches!(readable, Ok(Ok(()))),
+        _ = end.wait_for(|end| *end) => false,
+    }
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, sender_time: Duration, watcher: Watcher) {
+    // Answers are small and whole; waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(sender_time).max_buf_size(64 << 10);
+    // What goes wrong with a connection is the caller's to notice.
+    let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
 }

@@ -11,7 +11,9 @@ use axum::routing::get;
 use serde::Serialize;
 
 use super::{App, admin, body};
+use crate::database::DatabaseError;
 use crate::group::GroupError;
+use crate::metrics::in_steps;
 use crate::rules;
 
 /// Conflicts are counted at most so often: that looks at every sign-up.
@@ -19,19 +21,20 @@ const COUNT_CONFLICTS: Duration = Duration::from_secs(60);
 
 /// What was counted last, and when.
 #[derive(Default)]
-pub struct Conflicts(Mutex<Option<(Instant, u64)>>);
+pub struct Conflicts(Mutex<Option<(Instant, i64)>>);
 
 #[derive(Serialize)]
 struct Figures {
     sign_ups: u64,
     queue: u64,
-    tasks_waiting: u64,
-    mails_waiting: u64,
+    tasks_waiting: i64,
+    mails_waiting: i64,
     mails_sent: u64,
-    conflicts: u64,
+    conflicts: i64,
     reports: u64,
     files: u64,
     refused: u64,
+    busy: u64,
     failed: u64,
 }
 
@@ -73,27 +76,29 @@ async fn operations(State(app): State<Arc<App>>, headers: HeaderMap) -> Response
 async fn figures(app: &App) -> Result<Figures, GroupError> {
     let group = &app.publisher.group;
     let queue = group.waiting() as u64;
-    let now = group.run(rules::operations).await?;
+    let (sign_ups, waiting) =
+        group.run(|transaction| Ok::<_, DatabaseError>((rules::last_place(transaction)?, rules::backlog(transaction)?))).await?;
     Ok(Figures {
-        sign_ups: now.sign_ups,
+        sign_ups,
         queue,
-        tasks_waiting: now.tasks_waiting,
-        mails_waiting: now.mails_waiting,
-        mails_sent: now.mails_sent,
+        tasks_waiting: waiting.tasks,
+        mails_waiting: waiting.mails,
+        mails_sent: app.metrics.mails_sent.shown(),
         conflicts: conflicts(app).await?,
         reports: app.metrics.ended("publish", "answered"),
         files: app.metrics.files.shown(),
         refused: app.metrics.all_ended("refused"),
+        busy: app.metrics.all_ended("busy"),
         failed: app.metrics.all_ended("failed") + app.metrics.failed_rounds.shown(),
     })
 }
 
-async fn conflicts(app: &App) -> Result<u64, GroupError> {
+async fn conflicts(app: &App) -> Result<i64, GroupError> {
     let last = *app.conflicts.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, count)) = last.filter(|(counted, _)| counted.elapsed() < COUNT_CONFLICTS) {
         return Ok(count);
     }
-    let count = app.publisher.group.run(rules::count_conflicts).await?.unsigned_abs();
+    let count = in_steps(app.publisher.group.run(rules::count_conflicts).await?);
     *app.conflicts.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
     Ok(count)
 }

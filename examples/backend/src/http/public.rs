@@ -211,7 +211,7 @@ fn count(app: &App, endpoint: Endpoint, end: &'static str) {
 
 /// A refusal, and its length without the padding.
 fn failed(app: &App, endpoint: Endpoint, failure: Failure) -> (Response, usize) {
-    count(app, endpoint, if failure.status.is_server_error() { "failed" } else { "refused" });
+    count(app, endpoint, Call::end_of(failure.status));
     let padding = wire::padding(PADDING, &mut app.rng());
     let (mut response, length) = if endpoint == Endpoint::Publish {
         let answer = PublishResponse { error: failure.text, code: failure.code.into(), padding, ..PublishResponse::default() };

@@ -84,11 +84,7 @@ async fn call<T: DeserializeOwned, F: Future<Output = Result<Response, Failure>>
         }
         Err(BodyError::Broken) => Err(Failure::bad("the body is not whole")),
     };
-    let end = match &answer {
-        Ok(_) => "answered",
-        Err(failure) if failure.0.is_server_error() => "failed",
-        Err(_) => "refused",
-    };
+    let end = Call::end_of(answer.as_ref().map_or_else(|failure| failure.0, Response::status));
     app.metrics.calls.get_or_create(&Call { call: name, end }).increment();
     answer.unwrap_or_else(|failure| refused(&app, failure))
 }

@@ -8,7 +8,6 @@ mod forget;
 mod issue;
 mod mails;
 mod opening;
-mod operations;
 mod owner;
 mod publish;
 mod retention;
@@ -34,11 +33,11 @@ pub use mails::{Mail, MailEnd, MailKind, known_mails, settle_mails, take_mails};
 pub use opening::{
     Backlog, Conflict, Finding, Hashes, Task, backlog, conflicts, count_conflicts, first_of, load_tasks, open_form, settle,
 };
-pub use operations::{Operations, operations};
 pub use owner::{Correction, Standing, correct, status, withdraw};
 pub use publish::{Report, publish};
 pub use retention::{erase, expired_files, forget_file};
 pub use verify::verify;
+pub(crate) use waitlist::last_place;
 pub use waitlist::{Received, SignUp, receive, repeated};
 
 /// What an authority can set.
@@ -265,7 +264,7 @@ fn first_interval(days: i64) -> EnIntervalNumber {
 }
 
 /// The version of the tables.
-const TABLES: i64 = 2;
+const TABLES: i64 = 3;
 
 /// Refuses a database that was made by another version, whose columns are not those that statements name; marks a new one.
 ///

@@ -221,7 +221,7 @@ fn apply(
             mails.extend(notices(transaction, hashes, opening, now)?);
         }
         transaction.execute(
-            "INSERT INTO opened (place, number_hash, contact_hash) VALUES ($1, $2, $3)
+            "INSERT INTO opened (place, number_hash, contact_hash, noticed_on) VALUES ($1, $2, $3, 0)
              ON CONFLICT (place) DO UPDATE SET contact_hash = excluded.contact_hash",
             &[number(finding.place), hashes.number.into(), hashes.contact.into()],
         )?;
@@ -243,10 +243,6 @@ fn known(transaction: &mut dyn Transaction, findings: &[&Finding]) -> Result<Has
     Ok(known)
 }
 
-/// So many sign-ups of a number are looked at, the earliest: who signs up a thousand times with the same number makes a thousand times so many mails at
-/// most.
-const ON_FILE: i64 = 64;
-
 /// Kinds of mail.
 pub(super) const CONFIRMATION: &str = "confirmation";
 pub(super) const NOTICE: &str = "notice";
@@ -259,30 +255,34 @@ struct NewMail {
     due: Timestamp,
 }
 
-/// A notice for each address on file for this number, at the end of the day; one for an address, however many sign-ups there are.
+/// A notice for each address on file for this number, at the end of the day; one for an address and a day, however many sign-ups there are. Those who are
+/// told today already are not looked at again: a thousand sign-ups with the same number cost no more than a thousand others.
 fn notices(
     transaction: &mut dyn Transaction,
     hashes: &Hashes,
     opening: &Opening,
     now: Timestamp,
 ) -> Result<Vec<NewMail>, DatabaseError> {
+    let today = now.date();
     let rows = transaction.query(
         "SELECT opened.place, contact_hash FROM opened JOIN sign_up ON sign_up.place = opened.place
-         WHERE number_hash = $1 AND state <> 'rejected' ORDER BY opened.place LIMIT $2",
-        &[hashes.number.into(), ON_FILE.into()],
+         WHERE number_hash = $1 AND noticed_on < $2 AND state <> 'rejected' ORDER BY opened.place",
+        &[hashes.number.into(), i64::from(today.days()).into()],
     )?;
-    let (mut told, mut notices): (Vec<&[u8]>, Vec<NewMail>) = (Vec::new(), Vec::new());
-    let due = vigie::time::Date::from_days(now.date().days() + 1).first_interval().start();
-    for row in &rows {
-        let (place, contact) = (row.integer(0)?.unsigned_abs(), row.bytes(1)?);
-        if told.contains(&contact) {
-            continue;
-        }
-        told.push(contact);
-        let id = message_id(opening, &[NOTICE, &place.to_string(), &now.date().to_string()]);
-        notices.push(NewMail { id, place, kind: NOTICE, due });
-    }
-    Ok(notices)
+    transaction.execute(
+        "UPDATE opened SET noticed_on = $1 WHERE number_hash = $2 AND noticed_on < $1
+         AND EXISTS (SELECT 1 FROM sign_up WHERE sign_up.place = opened.place AND state <> 'rejected')",
+        &[i64::from(today.days()).into(), hashes.number.into()],
+    )?;
+    let due = vigie::time::Date::from_days(today.days() + 1).first_interval().start();
+    let notice = |row: &Row| {
+        // The same for all sign-ups with this address: it is told once.
+        let of_contact = [hex::encode(hashes.number), hex::encode(row.bytes(1)?), today.to_string()];
+        let [number, contact, day] = of_contact.each_ref().map(String::as_str);
+        let id = message_id(opening, &[NOTICE, number, contact, day]);
+        Ok(NewMail { id, place: row.integer(0)?.unsigned_abs(), kind: NOTICE, due })
+    };
+    rows.iter().map(notice).collect()
 }
 
 fn insert_mails(transaction: &mut dyn Transaction, mails: &[NewMail], now: Timestamp) -> Result<(), DatabaseError> {

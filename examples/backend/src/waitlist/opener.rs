@@ -22,7 +22,7 @@ use super::mail::{self, Mailer, Prepared};
 use crate::config::Config;
 use crate::group::GroupError;
 use crate::http::App;
-use crate::metrics::STEP;
+use crate::metrics::in_steps;
 use crate::rules::{self, Backlog, Finding, Mail, MailEnd, Task};
 
 /// Forms that are opened for one transaction, as many as a statement holds: people wait behind it, and three times as many are 0.17 s on PostgreSQL.
@@ -278,11 +278,6 @@ impl Opener {
         }
         Ok(())
     }
-}
-
-/// As whatever counts people is shown.
-const fn in_steps(count: i64) -> i64 {
-    count - count % STEP as i64
 }
 
 /// The year of a moment.

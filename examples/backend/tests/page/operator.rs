@@ -32,6 +32,7 @@ pub(crate) async fn figures_move_by_themselves(browser: &Browser, desk: &Desk) {
         "Reports taken",
         "Key files published",
         "Requests refused",
+        "Requests told to come again",
         "Errors",
     ] {
         assert!(shown.contains(title), "{title}: {shown}");

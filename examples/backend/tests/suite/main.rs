@@ -56,6 +56,7 @@ async fn everything(place: &Place) {
     files::a_file_whose_keys_are_erased_is_not_written_again(place).await;
     waitlist::who_signs_up_gets_a_receipt_and_the_same_one_for_ever(place).await;
     waitlist::while_there_is_no_database_everybody_is_told_when_to_come_again(place).await;
+    waitlist::a_receiver_takes_in_what_only_the_opener_can_read(place).await;
     waitlist::its_owner_sees_corrects_and_withdraws_a_sign_up_and_nobody_else(place).await;
     waitlist::what_is_no_sign_up_is_refused_and_not_repeated(place).await;
     waitlist::an_operator_sees_figures_and_nobody_without_the_token_does(place).await;

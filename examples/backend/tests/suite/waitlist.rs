@@ -1,9 +1,13 @@
 //! The waiting list over HTTP, as it takes people in.
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde_json::{Value, json};
 use vigie::courier::waitlist::{Form, OperationId, Receipt, ReceiptKey, RecoveryCode, SealingKey};
+
+use vigie_backend::waitlist::Role;
 
 use crate::phone::{Answer, Backend};
 use crate::place::Place;
@@ -94,6 +98,40 @@ pub(crate) async fn while_there_is_no_database_everybody_is_told_when_to_come_ag
     database.start_again();
     assert_eq!(sign_up(&backend, ada.code.operation_id(), &ada.body).await.status, 201);
     assert_eq!(backend.post("/v1/waitlist/status", &[], asked).await.status, 200);
+}
+
+pub(crate) async fn a_receiver_takes_in_what_only_the_opener_can_read(place: &Place) {
+    if place.postgresql().is_none() {
+        return;
+    }
+    let opener = Backend::with(place, |config| config.role = Role::Open).await;
+    let receiver = Backend::with(place, |config| {
+        // What an operator copies.
+        let [from, to] = [opener.data.path(), &config.data].map(|data| data.join("keys"));
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        config.database.clone_from(&opener.config.database);
+        config.role = Role::Receive;
+    })
+    .await;
+    assert!(reqwest::get(opener.url("/health")).await.is_err(), "who opens serves nobody");
+    assert!(opener.data.path().join("open").is_dir() && !receiver.data.path().join("open").exists());
+
+    let ada = person(&receiver, 1);
+    assert_eq!(sign_up(&receiver, ada.code.operation_id(), &ada.body).await.status, 201);
+    let stands = async || {
+        let asked = json!({ "operation_id": ada.code.operation_id(), "secret": ada.code.secret() }).to_string();
+        receiver.post("/v1/waitlist/status", &[], asked).await.text("state").to_owned()
+    };
+    while stands().await != "processed" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while vigie_backend::waitlist::outbox(opener.data.path()).unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!receiver.data.path().join("mail").exists());
 }
 
 pub(crate) async fn its_owner_sees_corrects_and_withdraws_a_sign_up_and_nobody_else(place: &Place) {

@@ -62,12 +62,7 @@ async fn posted<F: Future<Output = Response>>(
         Err(body::BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT.into_response(),
         Err(body::BodyError::Broken) => StatusCode::BAD_REQUEST.into_response(),
     };
-    let end = match answer.status() {
-        status if status.is_server_error() => "failed",
-        status if status.is_client_error() => "refused",
-        _ => "answered",
-    };
-    app.metrics.calls.get_or_create(&Call { call: "page", end }).increment();
+    app.metrics.calls.get_or_create(&Call { call: "page", end: Call::end_of(answer.status()) }).increment();
     answer
 }
 
