@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use vigie::courier::waitlist::{NumberFormat, OperationId};
+use vigie::courier::waitlist::{FormRules, NumberFormat, OperationId, Presence};
 use vigie::time::Date;
 use vigie_backend::config::{Config, Share, WAITLIST_RETENTION_DAYS};
 use vigie_backend::files::Bucket;
@@ -147,6 +147,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = NumberName::Any, global = true)]
     national_number: NumberName,
 
+    /// Whether the waiting list asks for the name
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t = PresenceName::Required, global = true)]
+    name: PresenceName,
+
+    /// Whether the waiting list asks for the year of birth
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t = PresenceName::Required, global = true)]
+    birth_year: PresenceName,
+
     /// The mail server: smtps://user:password@host:465, smtp://host:25?tls=required, or smtp://host:25 without encryption [default: the folder DATA/mail]
     #[arg(long, value_name = "URL", env = "VIGIE_BACKEND_MAIL", hide_env_values = true, global = true)]
     mail: Option<String>,
@@ -190,7 +198,11 @@ impl Options {
         );
         config.share = Share { number: self.process.saturating_sub(1), of: self.processes };
         config.role = self.role.into();
-        config.form.national_number = self.national_number.into();
+        config.form = FormRules {
+            national_number: self.national_number.into(),
+            name: self.name.into(),
+            birth_year: self.birth_year.into(),
+        };
         config.mail = MailConfig { server: self.mail.clone(), from: self.mail_from.clone(), ..MailConfig::default() };
         config.waitlist_retention_days = self.waitlist_retention_days;
         // A larger one lets the first of it wait too long.
@@ -243,6 +255,27 @@ impl From<NumberName> for NumberFormat {
         match format {
             NumberName::Any => Self::Any,
             NumberName::Luxembourg => Self::Luxembourg,
+        }
+    }
+}
+
+/// Whether a field is asked for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PresenceName {
+    /// It must be filled in
+    Required,
+    /// It may be left empty
+    Optional,
+    /// It is not asked for
+    Absent,
+}
+
+impl From<PresenceName> for Presence {
+    fn from(presence: PresenceName) -> Self {
+        match presence {
+            PresenceName::Required => Self::Required,
+            PresenceName::Optional => Self::Optional,
+            PresenceName::Absent => Self::Absent,
         }
     }
 }

@@ -30,9 +30,14 @@ impl Drop for Running {
 }
 
 fn start(data: &Path) -> Running {
+    start_with(data, &[])
+}
+
+fn start_with(data: &Path, arguments: &[&str]) -> Running {
     let mut process = Command::new(PROGRAM)
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
         .arg(data)
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -103,6 +108,17 @@ fn it_ends_in_order_and_its_secrets_are_for_its_owner_alone() {
     assert_eq!(client["key_lists"][0]["index_url"], format!("http://{}/index.txt", running.address));
     Command::new("kill").args(["-TERM", &running.process.id().to_string()]).status().unwrap();
     assert!(running.process.wait().unwrap().success());
+}
+
+#[test]
+fn the_form_asks_for_what_the_operator_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = ["--national-number", "luxembourg", "--name", "optional", "--birth-year", "absent"];
+    let running = start_with(folder.path(), &fields);
+    let client: Value = serde_json::from_slice(&std::fs::read(folder.path().join("client.json")).unwrap()).unwrap();
+    let asked = json!({ "national_number": "luxembourg", "name": "optional", "birth_year": "absent" });
+    assert_eq!(client["waitlist"]["form"], asked);
+    drop(running);
 }
 
 #[test]
