@@ -49,6 +49,11 @@ impl Process {
         Some(Spent { processor: Duration::from_secs_f64(ticks as f64 / ticks_per_second()), peak_kib })
     }
 
+    /// How many sockets it and the processes it has started have opened; nothing where the system does not say it (Linux does).
+    pub(crate) fn sockets(&self) -> Option<usize> {
+        family(self.child.id())?.into_iter().map(sockets).sum()
+    }
+
     /// Ends it and the processes it has started at once, as a failure of power would: nothing is said, written or closed.
     ///
     /// # Errors
@@ -136,6 +141,14 @@ fn family(id: u32) -> Option<Vec<u32>> {
     Some(family)
 }
 
+/// The sockets among the descriptors of a process. A connection that the system took in and the process has not is none of them.
+fn sockets(id: u32) -> Option<usize> {
+    let descriptors = fs::read_dir(format!("/proc/{id}/fd")).ok()?;
+    let is_socket = |to: &PathBuf| to.to_str().is_some_and(|to| to.starts_with("socket:"));
+    // One that was closed meanwhile leads nowhere.
+    Some(descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).filter(is_socket).count())
+}
+
 /// What follows the name of the program in `/proc/PID/stat`: the name may hold anything.
 fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
     Some(stat.rsplit_once(')')?.1.split_whitespace())
@@ -217,6 +230,22 @@ mod tests {
         while !is_gone() {
             sleep(LOOK);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sockets_are_counted_in_those_it_has_started_too_and_other_descriptors_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 100 & wait"]).stdout(std::os::fd::OwnedFd::from(socket));
+        let process = Process::start(&mut command, &folder.path().join("log")).unwrap();
+        // Both have it as their output, as soon as there are both.
+        while family(process.child.id()).unwrap().len() < 2 {
+            sleep(LOOK);
+        }
+        assert_eq!(process.sockets(), Some(2));
+        assert_eq!(sockets(0), None);
     }
 
     #[cfg(unix)]

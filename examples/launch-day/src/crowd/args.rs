@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args};
 use super::findings::Findings;
 use super::plot;
 use super::proof::Database;
-use super::scene::Arrival;
+use super::scene::{Arrival, processes_that_hold};
 use crate::backend::{self, Setup};
 use crate::slow_disk;
 
@@ -63,7 +63,7 @@ pub(crate) struct CrowdArgs {
     #[arg(long, conflicts_with = "server")]
     pub(super) straightforward: bool,
 
-    /// Let the backend run so many processes
+    /// Let the backend run so many processes [default: 1; with --in hold 1 for each 15,000 connections]
     #[arg(long, value_name = "N", conflicts_with = "server")]
     pub(super) processes: Option<u16>,
 
@@ -81,6 +81,14 @@ pub(crate) struct CrowdArgs {
 
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+impl CrowdArgs {
+    /// The processes of a backend of our own; nothing where it is to be as without options.
+    pub(super) fn backend_processes(&self) -> Option<u16> {
+        let that_hold = || processes_that_hold(self.people.saturating_add(self.idle));
+        self.processes.or_else(|| (self.arrival == Arrival::Held).then(that_hold).filter(|processes| *processes > 1))
+    }
 }
 
 /// Which server.

@@ -20,6 +20,8 @@ const BUSY: u16 = 503;
 pub(super) struct Findings {
     people: u32,
     arrival: String,
+    /// How many the backend held when the clock started, where all are connected before. Nothing where it is not ours, or the system does not say it.
+    pub(super) connections_held: Option<usize>,
     database: &'static str,
     pub(super) is_straightforward: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +96,7 @@ impl Findings {
         Self {
             people: scene.people,
             arrival: scene.arrival.to_string(),
+            connections_held: None,
             database: if has_postgres { "PostgreSQL" } else { "SQLite" },
             is_straightforward: false,
             slow_fsync_ms: None,
@@ -157,6 +160,9 @@ impl Findings {
 
     fn tell_times(&self, out: &mut impl Write) -> anyhow::Result<()> {
         let statuses: Vec<String> = self.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+        if let Some(held) = self.connections_held {
+            writeln!(out, "  {:<42} {held:>10}", "held when the clock started")?;
+        }
         writeln!(out, "  {:<42} {}", "answers by status", statuses.join(", "))?;
         writeln!(out, "  {:<42} {:>10}", "refused, and told when to come again", self.refused)?;
         writeln!(out, "  {:<42} {:>10}", "without a receipt at the end", self.gave_up)?;

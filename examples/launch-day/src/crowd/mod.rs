@@ -125,6 +125,9 @@ async fn sign_up(
     scene.write(folder)?;
     prepare(scene, &list, folder).await?;
 
+    if let Some(own) = own.as_deref_mut() {
+        own.crowd_connects();
+    }
     let mut parts = Vec::new();
     for part in 0..scene.parts {
         parts.push(Part::start(&plan(args, scene, &list, folder, part)?, folder, part)?);
@@ -132,6 +135,11 @@ async fn sign_up(
     for part in &mut parts {
         part.line().await?.filter(|line| line == "ready").context("a process of the crowd did not begin")?;
     }
+    let held = match &own {
+        Some(own) if scene.arrival == Arrival::Held => own.holds(connections(args, scene)).await?,
+        _ => None,
+    };
+    // From here on nobody is waited for: the backend ends a connection on which nothing is sent.
     if let Some(own) = own.as_deref_mut() {
         own.clock_starts();
     }
@@ -152,6 +160,7 @@ async fn sign_up(
 
     let (outcomes, proof) = hold_against(scene, folder, &list, database).await?;
     let mut findings = Findings::new(scene, args.server.database.is_some(), &outcomes, proof);
+    findings.connections_held = held;
     findings.spent(spent, spent_in_all);
     findings.is_straightforward = args.straightforward;
     findings.slow_fsync_ms = args.slow_fsync.map(|time| time.as_secs_f64() * 1_000.0);
@@ -173,7 +182,7 @@ async fn hold_down(arrival: Arrival, start: Instant, disk: Option<&SlowDisk>) ->
 fn setup(args: &CrowdArgs, folder: &Path, slow_disk: Option<Arc<SlowDisk>>) -> anyhow::Result<Setup> {
     let mut setup = Setup { slow_disk, ..args.server.setup(folder)? };
     setup.group_size = args.straightforward.then_some(1);
-    if let Some(processes) = args.processes {
+    if let Some(processes) = args.backend_processes() {
         setup.processes = Some(processes);
         // Several processes cannot share a port that the system chooses.
         setup.listen = Some([free_address()?, free_address()?]);
@@ -212,6 +221,16 @@ fn random() -> anyhow::Result<ChaCha20Rng> {
     ChaCha20Rng::try_from_rng(&mut SysRng).context("the system gives no random numbers")
 }
 
+/// Connections that each part holds beside its people.
+fn idle(args: &CrowdArgs, scene: &Scene) -> u32 {
+    args.idle / u32::from(scene.parts)
+}
+
+/// All that are opened before the clock starts, where everybody is connected before.
+fn connections(args: &CrowdArgs, scene: &Scene) -> u32 {
+    scene.people + idle(args, scene) * u32::from(scene.parts)
+}
+
 fn plan(args: &CrowdArgs, scene: &Scene, list: &List, folder: &Path, part: u16) -> anyhow::Result<Plan> {
     let ms = |time: Duration| time.as_millis() as u64;
     let (later, later_ms) = match scene.arrival {
@@ -227,7 +246,7 @@ fn plan(args: &CrowdArgs, scene: &Scene, list: &List, folder: &Path, part: u16) 
         is_held: scene.arrival == Arrival::Held,
         later,
         later_ms,
-        idle: args.idle / u32::from(scene.parts),
+        idle: idle(args, scene),
         has_one_address: args.one_address,
         longest_ms: ms(*args.longest),
         seed: rand::Rng::next_u64(&mut random()?),
@@ -274,8 +293,7 @@ async fn hold_against(
         let people = forms::read(&Scene::file_of(folder, "forms", part))?;
         let of_part = part::outcomes(&Scene::file_of(folder, "outcomes", part))?;
         ensure!(people.len() == of_part.len(), "forms and outcomes of part {part} do not belong together");
-        let answer = |outcome: &person::Outcome| outcome.acknowledged.as_ref().map(|(_, _, answer)| answer.clone());
-        holders.extend(people.into_iter().zip(&of_part).map(|(person, outcome)| Holder { person, answer: answer(outcome) }));
+        holders.extend(people.into_iter().zip(&of_part).map(|(person, outcome)| Holder::new(person, outcome)));
         outcomes.extend(of_part);
     }
     proof::check_count(holders.len(), scene.people)?;

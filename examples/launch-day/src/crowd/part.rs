@@ -103,6 +103,8 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
     let (starts, started) = watch::channel(None);
     let opening = Rc::new(Semaphore::new(OPENING));
     let (done, opened) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    // Why somebody has no connection who should be held.
+    let unconnected: Rc<Cell<Option<std::io::Error>>> = Rc::default();
     let count = people.len() + plan.idle as usize;
     let idle: Vec<_> = (0..plan.idle)
         .map(|number| {
@@ -117,12 +119,13 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
             let mut course = Course::new(person, target(plan, number), ChaCha20Rng::from_rng(&mut rng));
             let (opening, done, opened, mut started) =
                 (Rc::clone(&opening), Rc::clone(&done), Rc::clone(&opened), started.clone());
+            let unconnected = Rc::clone(&unconnected);
             let (is_held, longest) = (plan.is_held, Duration::from_millis(plan.longest_ms));
             let held_until = Duration::from_millis(plan.window_ms);
             tokio::task::spawn_local(async move {
                 if is_held {
                     let _turn = opening.acquire().await;
-                    course.connect().await;
+                    unconnected.set(course.connect().await.err().or(unconnected.take()));
                 }
                 opened.set(opened.get() + 1);
                 // Without a word nobody wants to know.
@@ -139,6 +142,9 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
         .collect();
     while opened.get() < count {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if let Some(error) = unconnected.take() {
+        return Err(error).context("not everybody can be connected; with more --procs each process connects fewer");
     }
     let start_ms = word().await?;
     let ahead = Timestamp::from_unix_ms(start_ms).since(SystemClock.now());

@@ -1,5 +1,6 @@
 //! One person: a connection of their own, the same sealed bytes as often as it takes, and the library's own [`Pacer`] that says when.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use vigie::courier::pacer::{Failure, Network, Pacer, RetryAfter, Work};
+use vigie::courier::pacer::{Failure, Pacer, RetryAfter, Work};
 use vigie::courier::waitlist::MAX_WAITLIST_ANSWER;
 use vigie::courier::wire::IDEMPOTENCY_KEY_HEADER;
 use vigie::time::Timestamp;
@@ -70,19 +71,18 @@ impl Link {
         self.sender = None;
     }
 
-    /// Nothing where there is no connection.
-    async fn connect(&mut self) -> Option<SendRequest<Full<Bytes>>> {
+    async fn connect(&mut self) -> io::Result<SendRequest<Full<Bytes>>> {
         if let Some(mut sender) = self.sender.take()
             && sender.ready().await.is_ok()
         {
-            return Some(sender);
+            return Ok(sender);
         }
-        let stream = stream(&self.target).await.ok()?;
-        stream.set_nodelay(true).ok()?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+        let stream = stream(&self.target).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // Its errors come out of the sender, too.
         tokio::spawn(connection);
-        Some(sender)
+        Ok(sender)
     }
 
     /// Sends a sign-up.
@@ -91,7 +91,7 @@ impl Link {
     /// [`NO_CONNECTION`] and [`NO_ANSWER`].
     pub(super) async fn post(&mut self, person: &Person) -> Result<Answer, u16> {
         let until = Instant::now() + PATIENCE;
-        let sender = timeout_at(until, self.connect()).await.ok().flatten().ok_or(NO_CONNECTION)?;
+        let sender = timeout_at(until, self.connect()).await.ok().and_then(Result::ok).ok_or(NO_CONNECTION)?;
         timeout_at(until, self.exchange(sender, person)).await.ok().flatten().ok_or(NO_ANSWER)
     }
 
@@ -124,60 +124,86 @@ fn retry_after(headers: &hyper::HeaderMap) -> Option<RetryAfter> {
     Some(RetryAfter::Delay(Duration::from_secs(seconds)))
 }
 
+/// Whether repeating it changes nothing. These three pass, and the library tries again.
+fn is_final(status: StatusCode) -> bool {
+    const PASSING: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !PASSING.contains(&status)
+}
+
 /// A person who is to sign up.
 pub(super) struct Course {
     person: Person,
     link: Link,
-    pacer: Pacer,
     rng: ChaCha20Rng,
 }
 
 impl Course {
     pub(super) fn new(person: Person, target: Target, rng: ChaCha20Rng) -> Self {
-        Self { person, link: Link::new(target), pacer: Pacer::default(), rng }
+        Self { person, link: Link::new(target), rng }
     }
 
-    /// Connects already, where that is possible.
-    pub(super) async fn connect(&mut self) {
-        self.link.sender = timeout(PATIENCE, self.link.connect()).await.ok().flatten();
+    /// Connects already.
+    ///
+    /// # Errors
+    /// Where that is not possible.
+    pub(super) async fn connect(&mut self) -> io::Result<()> {
+        self.link.sender = Some(timeout(PATIENCE, self.link.connect()).await??);
+        Ok(())
     }
 
     /// Signs up. The clock started at `start`, which is this time; the person comes so long after it, and no attempt begins when it is over `longest`.
     pub(super) async fn sign_up(&mut self, start: (Instant, Timestamp), arrived: Duration, longest: Duration) -> Outcome {
-        let us = |time: Duration| time.as_micros() as u64;
-        let mut outcome = Outcome { arrived_us: us(arrived), ..Outcome::default() };
-        let mut due = Pacer::first(Work::Person, start.1.after(arrived));
-        for attempt in 1.. {
-            due = match self.pacer.permit(Work::Person, Network::Free, Duration::ZERO, due, &mut self.rng) {
-                Ok(()) => due,
-                Err(later) => later,
-            };
-            let after = due.since(start.1);
-            if after > longest {
-                outcome.due_us = Some(us(after));
-                break;
+        let Self { person, link, rng } = self;
+        let attempt = async || {
+            let answer = link.post(person).await;
+            if !answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+                link.close();
             }
-            sleep_until(start.0 + after).await;
-            let answer = self.link.post(&self.person).await;
-            let (now, at) = (start.1.after(start.0.elapsed()), us(start.0.elapsed()));
-            let status = answer.as_ref().map_or_else(|silence| *silence, |answer| answer.status.as_u16());
-            let retry_after = match answer {
-                Ok(Answer { status: StatusCode::OK | StatusCode::CREATED, body, .. }) => {
-                    self.pacer.answered(now);
-                    outcome.acknowledged = Some((at, status, String::from_utf8_lossy(&body).into_owned()));
-                    return outcome;
-                }
-                Ok(answer) if answer.status.is_client_error() => {
-                    // Repeating it changes nothing.
-                    outcome.failed.push((at, status));
-                    return outcome;
-                }
-                answer => answer.ok().and_then(|answer| answer.retry_after),
-            };
-            outcome.failed.push((at, status));
-            self.link.close();
-            due = self.pacer.failed(Work::Person, attempt, Failure::Server(retry_after), now, &mut self.rng);
-        }
-        outcome
+            answer
+        };
+        repeat(attempt, start, arrived, longest, rng).await
     }
 }
+
+/// Has a person attempt it until it is done, when the library's outbox would: it asks the pacer for no permit, and sends what a person waits for when that
+/// is due.
+async fn repeat(
+    mut attempt: impl AsyncFnMut() -> Result<Answer, u16>,
+    start: (Instant, Timestamp),
+    arrived: Duration,
+    longest: Duration,
+    rng: &mut ChaCha20Rng,
+) -> Outcome {
+    let us = |time: Duration| time.as_micros() as u64;
+    let mut outcome = Outcome { arrived_us: us(arrived), ..Outcome::default() };
+    let mut pacer = Pacer::default();
+    let mut due = Pacer::first(Work::Person, start.1.after(arrived));
+    for number in 1.. {
+        let after = due.since(start.1);
+        if after > longest {
+            outcome.due_us = Some(us(after));
+            break;
+        }
+        sleep_until(start.0 + after).await;
+        let answer = attempt().await;
+        let (now, at) = (start.1.after(start.0.elapsed()), us(start.0.elapsed()));
+        let status = answer.as_ref().map_or_else(|silence| *silence, |answer| answer.status.as_u16());
+        let retry_after = match answer {
+            Ok(Answer { status: StatusCode::OK | StatusCode::CREATED, body, .. }) => {
+                outcome.acknowledged = Some((at, status, String::from_utf8_lossy(&body).into_owned()));
+                return outcome;
+            }
+            Ok(answer) if is_final(answer.status) => {
+                outcome.failed.push((at, status));
+                return outcome;
+            }
+            answer => answer.ok().and_then(|answer| answer.retry_after),
+        };
+        outcome.failed.push((at, status));
+        due = pacer.failed(Work::Person, number, Failure::Server(retry_after), now, rng);
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@
 //! half               a sign-up without its task, or a task without its sign-up
 //! changed receipts   not signed by this authority, for something else than was sent, not what the database has, or another one when asked for again
 //! places twice       a place that two sign-ups have, in receipts or in the database
-//! out of order       a sign-up that was received earlier than the one with the place before
+//! out of order       a sign-up that was received earlier than the one with the place before, and somebody with a place before another's who was acknowledged
+//!                    before they sent anything at all
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use vigie::courier::waitlist::{OperationId, Receipt, ReceiptKey, SignUpResponse};
 
 use super::forms::Person;
-use super::person::{Link, Target};
+use super::person::{Link, Outcome, Target};
 use crate::progress::Progress;
 
 /// Connections over which everybody asks again.
@@ -36,6 +37,11 @@ const FAILURES: usize = 10;
 
 /// So long in between, and up to twice as long, each in their own time: who fails takes those along that share a transaction.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Who was acknowledged by less than this before somebody else came proves nothing. The processes of a crowd count from the same moment, each with a clock of
+/// its own: the moment is told in milliseconds of the wall clock, and a busy machine may hold a process up between reading that clock and its own. And a
+/// person's times are cut to milliseconds, so that they come up to one too early.
+const CLOCKS_US: u64 = 20_000;
 
 /// By its operation, and with its place: a task of a correction has another operation.
 const SIGN_UPS: &str =
@@ -136,11 +142,27 @@ fn postgres(url: &str) -> anyhow::Result<Book> {
     Ok(Book { rows, stray_tasks: usize::try_from(stray_tasks)? })
 }
 
-/// What somebody sent, and what they hold.
+/// What somebody sent, and what they hold. Times are counted from the start of the clock, in microseconds.
 pub(super) struct Holder {
-    pub(super) person: Person,
-    /// The answer that should hold a receipt.
-    pub(super) answer: Option<String>,
+    person: Person,
+    /// Nothing was sent before.
+    arrived_us: u64,
+    /// The answer that should hold a receipt, and when it had come.
+    answer: Option<(u64, String)>,
+}
+
+impl Holder {
+    pub(super) fn new(person: Person, outcome: &Outcome) -> Self {
+        let answer = outcome.acknowledged.as_ref().map(|(at, _, answer)| (*at, answer.clone()));
+        Self { person, arrived_us: outcome.arrived_us, answer }
+    }
+}
+
+/// A place, as its holder knows it.
+struct Held {
+    arrived_us: u64,
+    acknowledged_us: u64,
+    place: u64,
 }
 
 /// What was proved.
@@ -181,8 +203,9 @@ pub(super) fn judge(
     let kept: Option<HashMap<OperationId, &Row>> = book.map(|book| book.rows.iter().map(|row| (row.operation, row)).collect());
     let mut proof = Proof { sign_ups: book.map(|book| book.rows.len()), ..Proof::default() };
     let mut places: HashMap<u64, HashSet<OperationId>> = HashMap::new();
+    let mut held = Vec::new();
     for (number, holder) in holders.iter().enumerate() {
-        let Some(answer) = &holder.answer else { continue };
+        let Some((acknowledged_us, answer)) = &holder.answer else { continue };
         proof.asked_again += 1;
         let (operation, form_hash) = (holder.person.operation, holder.person.form_hash()?);
         let own = |receipt: &Receipt| receipt.operation_id == operation && receipt.form_hash == form_hash;
@@ -192,6 +215,7 @@ pub(super) fn judge(
         };
         proof.acknowledged += 1;
         places.entry(receipt.place).or_default().insert(operation);
+        held.push(Held { arrived_us: holder.arrived_us, acknowledged_us: *acknowledged_us, place: receipt.place });
         let row = kept.as_ref().map(|kept| kept.get(&operation));
         if row == Some(None) {
             proof.lost += 1;
@@ -210,8 +234,25 @@ pub(super) fn judge(
         proof.half = book.rows.iter().filter(|row| !row.has_task).count() + book.stray_tasks;
         proof.out_of_order = book.rows.windows(2).filter(|pair| pair[1].received_s < pair[0].received_s).count();
     }
+    proof.out_of_order += overtaken(&held);
     proof.places_twice = places.values().filter(|operations| operations.len() > 1).count();
     Ok(proof)
+}
+
+/// How many have a place before that of somebody who was acknowledged before they came: what is committed first comes first.
+fn overtaken(held: &[Held]) -> usize {
+    let (mut arrived, mut acknowledged): (Vec<&Held>, Vec<&Held>) = (held.iter().collect(), held.iter().collect());
+    arrived.sort_by_key(|held| held.arrived_us);
+    acknowledged.sort_by_key(|held| held.acknowledged_us);
+    let mut earlier = acknowledged.into_iter().peekable();
+    let mut greatest = 0;
+    let has_overtaken = |held: &&&Held| {
+        while let Some(other) = earlier.next_if(|other| other.acknowledged_us + CLOCKS_US < held.arrived_us) {
+            greatest = greatest.max(other.place);
+        }
+        held.place < greatest
+    };
+    arrived.iter().filter(has_overtaken).count()
 }
 
 /// What a receipt says, if this authority has signed it.
@@ -259,7 +300,7 @@ async fn is_same(link: &mut Link, holder: &Holder, pause: Duration) -> anyhow::R
             }
             Ok(answer) if !answer.status.is_server_error() => {
                 let said = receipt(&String::from_utf8_lossy(&answer.body));
-                let held = holder.answer.as_deref().and_then(receipt);
+                let held = holder.answer.as_ref().and_then(|(_, answer)| receipt(answer));
                 return Ok(answer.status == StatusCode::OK && said.is_some() && said == held);
             }
             _ => tokio::time::sleep(pause).await,
@@ -304,7 +345,7 @@ mod tests {
             let (operation, form_hash) = (person.operation, person.form_hash().unwrap());
             rows.push(Row { place, operation, form_hash, received_s: RECEIVED_S, has_task: true });
             let answer = format!(r#"{{"receipt":"{}"}}"#, signer.sign(operation, place, RECEIVED_S, form_hash));
-            holders.push(Holder { person, answer: Some(answer) });
+            holders.push(Holder { person, arrived_us: 0, answer: Some((0, answer)) });
         }
         (holders, signer, keys, Book { rows, stray_tasks: 0 })
     }
@@ -337,22 +378,48 @@ mod tests {
     }
 
     #[test]
+    fn who_came_after_somebody_was_acknowledged_has_a_later_place_and_who_came_meanwhile_may_have_any() {
+        let (mut holders, _, keys, book) = good();
+        // Beyond doubt after somebody who was acknowledged at 500.
+        let later = 501 + CLOCKS_US;
+        // Arrived and acknowledged, in the order of their places.
+        for (times, expected, course) in [
+            ([(0, 500), (later, later + 1), (2 * later, 2 * later + 1)], 0, "one after the other"),
+            ([(0, later), (1, 600), (2, 500)], 0, "all came before anybody was acknowledged"),
+            ([(later, 2 * later), (1, 600), (2, 500)], 1, "the first came when the last was acknowledged"),
+            ([(later, 2 * later), (later, 2 * later), (0, 500)], 2, "two came when the last was acknowledged"),
+            ([(0, 2 * later), (later, 2 * later), (0, 500)], 1, "of these two one came before"),
+            ([(later - 1, later), (0, 600), (0, 500)], 0, "so much may lie between two clocks"),
+        ] {
+            for (holder, (arrived_us, acknowledged_us)) in holders.iter_mut().zip(times) {
+                holder.arrived_us = arrived_us;
+                holder.answer.as_mut().unwrap().0 = acknowledged_us;
+            }
+            for book in [Some(&book), None] {
+                let proof = judge(&holders, &keys, book, &HashSet::new()).unwrap();
+                assert_eq!((proof.acknowledged, proof.out_of_order), (3, expected), "{course}");
+                assert_eq!(proof.is_good(), expected == 0, "{course}");
+            }
+        }
+    }
+
+    #[test]
     fn a_receipt_for_something_else_or_of_somebody_else_is_none() {
         let (mut holders, signer, keys, _) = good();
         let own = holders[0].person.form_hash().unwrap();
         let operation = holders[0].person.operation;
         let answers = [
-            holders[1].answer.clone().unwrap(),
+            holders[1].answer.clone().unwrap().1,
             format!(r#"{{"receipt":"{}"}}"#, signer.sign(operation, 1, RECEIVED_S, [0; 32])),
             r#"{"receipt":"x.y"}"#.into(),
             String::new(),
         ];
         for answer in answers {
-            holders[0].answer = Some(answer);
+            holders[0].answer = Some((0, answer));
             let proof = judge(&holders, &keys, None, &HashSet::new()).unwrap();
             assert_eq!((proof.acknowledged, proof.changed_receipts), (2, 1));
         }
-        holders[0].answer = Some(format!(r#"{{"receipt":"{}"}}"#, signer.sign(operation, 2, RECEIVED_S, own)));
+        holders[0].answer = Some((0, format!(r#"{{"receipt":"{}"}}"#, signer.sign(operation, 2, RECEIVED_S, own))));
         let proof = judge(&holders, &keys, None, &HashSet::new()).unwrap();
         assert_eq!((proof.acknowledged, proof.places_twice, proof.sign_ups), (3, 1, None));
         holders[0].answer = None;

@@ -15,6 +15,9 @@ const ONE_PROCESS: u32 = 15_000;
 /// The most that one process is given.
 const MOST: u32 = 19_000;
 
+/// Connections for each process of a backend that is to hold them all: it accepts 16,000, and the system does not spread them evenly.
+const HELD_BY_ONE: u32 = 15_000;
+
 /// Within this time those post who are all connected before.
 const HELD_WINDOW: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,11 @@ impl Arrival {
             Self::Held => HELD_WINDOW,
         }
     }
+}
+
+/// So many processes does a backend need to hold so many connections.
+pub(super) fn processes_that_hold(connections: u32) -> u16 {
+    connections.div_ceil(HELD_BY_ONE).max(1) as u16
 }
 
 impl fmt::Display for Arrival {
@@ -124,6 +132,12 @@ mod tests {
         let parts: Vec<_> = (0..3).map(|part| scene.part(part)).collect();
         assert_eq!((parts[0].start, parts[2].end), (0, 25_001));
         assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].len() > 8_000));
+    }
+
+    #[test]
+    fn a_backend_gets_a_process_for_each_15_000_connections_that_it_is_to_hold() {
+        let processes = [0, 1, 15_000, 15_001, 25_000, 30_000, 260_000].map(processes_that_hold);
+        assert_eq!(processes, [1, 1, 1, 2, 2, 2, 18]);
     }
 
     #[test]

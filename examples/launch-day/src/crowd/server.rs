@@ -17,10 +17,19 @@ use crate::backend::{Backend, Setup};
 use crate::process::Spent;
 use crate::slow_disk::SlowDisk;
 
+/// So long the backend may take to accept those who are connected. It ends a connection on which nothing was sent for 30 s: who were connected first must
+/// not be lost while the last are waited for.
+const ACCEPTING: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A backend of our own.
 pub(super) struct Own {
     setup: Setup,
     backend: Backend,
+    /// The sockets that it had before anybody was connected, where the system says it.
+    sockets: Option<usize>,
     /// What it had spent before the clock started.
     before: Duration,
     /// What those that were killed have spent.
@@ -38,10 +47,40 @@ impl Own {
         Ok(Self {
             setup: Setup { listen, ..setup },
             backend,
+            sockets: None,
             before: Duration::ZERO,
             killed: Spent::default(),
             ready_s: Vec::new(),
         })
+    }
+
+    /// From here on its connections are counted.
+    pub(super) fn crowd_connects(&mut self) {
+        self.sockets = self.backend.process.sockets();
+    }
+
+    /// Waits until it holds as many connections as were opened, and says how many it holds; nothing where the system does not say it. To those at the other
+    /// end a connection that waits in the system's queue looks like one that is held.
+    ///
+    /// # Errors
+    /// Where it does not hold them all, with the next step.
+    pub(super) async fn holds(&self, opened: u32) -> anyhow::Result<Option<usize>> {
+        let until = Instant::now() + ACCEPTING;
+        loop {
+            let Some(held) = self.held() else { return Ok(None) };
+            if held >= opened as usize {
+                return Ok(Some(held));
+            }
+            if Instant::now() > until {
+                bail!(too_few(held, opened as usize, self.setup.processes.unwrap_or(1)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// How many connections of the crowd it holds.
+    fn held(&self) -> Option<usize> {
+        Some(self.backend.process.sockets()?.saturating_sub(self.sockets?))
     }
 
     /// From here on what it spends is counted.
@@ -86,6 +125,13 @@ impl Own {
     pub(super) fn client_json(&self) -> PathBuf {
         self.setup.data.join("client.json")
     }
+}
+
+/// What is said where a backend of so many processes holds fewer connections than were opened.
+fn too_few(held: usize, opened: usize, processes: u16) -> String {
+    // As many as it takes if each holds no more than now.
+    let enough = (opened * usize::from(processes)).checked_div(held).unwrap_or(usize::from(processes)) + 1;
+    format!("the backend holds {held} of {opened} connections; let more processes hold them with --processes {enough}")
 }
 
 /// What a person needs to know of a waiting list.
@@ -152,6 +198,15 @@ async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_too_few_are_held_it_is_said_how_many_processes_hold_them_all() {
+        let said = too_few(16_000, 25_000, 1);
+        assert!(said.contains("holds 16000 of 25000") && said.ends_with("--processes 2"), "{said}");
+        assert!(too_few(24_999, 25_000, 2).ends_with("--processes 3"));
+        assert!(too_few(1_000, 25_000, 2).ends_with("--processes 51"));
+        assert!(too_few(0, 25_000, 1).ends_with("--processes 2"));
+    }
 
     #[test]
     fn load_goes_to_no_other_machine() {
