@@ -24,7 +24,7 @@ use crate::config::{Config, Share};
 use crate::database::{Database, Postgres, Sqlite};
 use crate::files::{BULLETIN, Files, INDEX};
 use crate::group::Group;
-use crate::http::{self, App, Conflicts, Decoys, Limits, Pages};
+use crate::http::{self, App, Conflicts, Decoys, Limits, MAX_CONNECTIONS, Pages};
 use crate::keys::Secrets;
 use crate::metrics::Metrics;
 use crate::rules;
@@ -199,7 +199,7 @@ fn tasks(
     ends: &watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let serve = |listener, router| http::serve(listener, router, config.sender_time, ends.clone());
+    let serve = |listener, router| http::serve(listener, router, MAX_CONNECTIONS, config.sender_time, ends.clone());
     if let Some(public) = public {
         let folder = config.data.join("public");
         let served = config.bucket.is_none().then_some(folder.as_path());

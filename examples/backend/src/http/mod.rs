@@ -11,11 +11,13 @@ mod page;
 mod public;
 mod waitlist;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::{Request, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,7 +40,7 @@ pub use operator::Conflicts;
 pub use page::Pages;
 
 /// Connections of a process at once: on many machines it may hold 20,000 descriptors. Above it they wait in the system's queue.
-const MAX_CONNECTIONS: usize = 16_000;
+pub const MAX_CONNECTIONS: usize = 16_000;
 
 /// How long requests that are under way may take at the end.
 const END_TIME: Duration = Duration::from_secs(10);
@@ -98,10 +100,10 @@ pub fn admin_router(app: Arc<App>) -> Router {
     admin::router(Arc::clone(&app)).merge(operator::router(app))
 }
 
-/// Serves connections until `end` says so, then ends them in order.
-pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration, mut end: watch::Receiver<bool>) {
+/// Serves connections, so many at once, until `end` says so; then ends them in order.
+pub async fn serve(listener: TcpListener, router: Router, most: usize, sender_time: Duration, mut end: watch::Receiver<bool>) {
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most));
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -120,10 +122,11 @@ pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration,
                 continue;
             }
         };
-        let (router, watcher, end) = (router.clone(), open.watcher(), end.clone());
+        let conversation = Conversation { stream, peer, router: router.clone(), places: Arc::clone(&places), most, sender_time };
+        let (watcher, end) = (open.watcher(), end.clone());
         tokio::spawn(async move {
-            if begins(&stream, sender_time, end).await {
-                converse(stream, peer, router, sender_time, watcher).await;
+            if conversation.begins(end).await {
+                conversation.go_on(watcher).await;
             }
             drop(place);
         });
@@ -134,23 +137,47 @@ pub async fn serve(listener: TcpListener, router: Router, sender_time: Duration,
     }
 }
 
-/// Waits until the caller says something: a connection that is only held has no buffers.
-async fn begins(stream: &TcpStream, sender_time: Duration, mut end: watch::Receiver<bool>) -> bool {
-    tokio::select! {
-        readable = tokio::time::timeout(sender_time, stream.readable()) => matches!(readable, Ok(Ok(()))),
-        _ = end.wait_for(|end| *end) => false,
+/// A connection.
+struct Conversation {
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    places: Arc<Semaphore>,
+    most: usize,
+    sender_time: Duration,
+}
+
+impl Conversation {
+    /// Waits until the caller says something: a connection that is only held has no buffers.
+    async fn begins(&self, mut end: watch::Receiver<bool>) -> bool {
+        tokio::select! {
+            readable = tokio::time::timeout(self.sender_time, self.stream.readable()) => matches!(readable, Ok(Ok(()))),
+            _ = end.wait_for(|end| *end) => false,
+        }
+    }
+
+    async fn go_on(self, watcher: Watcher) {
+        let Self { stream, peer, router, places, most, sender_time } = self;
+        // Answers are small and whole; waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let answer = router.clone().oneshot(request);
+            async {
+                let mut answer = answer.await?;
+                // In a crowd whoever has an answer makes room for others.
+                if places.available_permits() < most / 2 {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(sender_time).max_buf_size(64 << 10);
+        // What goes wrong with a connection is the caller's to notice.
+        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, sender_time: Duration, watcher: Watcher) {
-    // Answers are small and whole; waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request)
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(sender_time).max_buf_size(64 << 10);
-    // What goes wrong with a connection is the caller's to notice.
-    let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
-}
+#[cfg(test)]
+mod tests;

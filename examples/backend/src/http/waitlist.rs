@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use rand_core::CryptoRng;
@@ -67,26 +68,31 @@ async fn call<T: DeserializeOwned, F: Future<Output = Result<Response, Failure>>
     app: Arc<App>,
     name: &'static str,
     request: Request,
-    handler: impl FnOnce(Arc<App>, HeaderMap, T) -> F,
+    handler: impl FnOnce(Arc<App>, Option<OperationId>, T) -> F,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let answer = match body::read(body, MAX_WAITLIST_BODY, app.sender_time).await {
-        // serde's own words may repeat what was sent.
-        Ok(body) => match serde_json::from_slice(&body) {
-            Ok(asked) => handler(Arc::clone(&app), head.headers, asked).await,
-            Err(_) => Err(Failure::bad("the body is not the JSON of this call")),
-        },
-        Err(BodyError::TooLong) => {
-            Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadRequest, "a body has at most 4,096 bytes".into()))
-        }
-        Err(BodyError::TooSlow) => {
-            Err(Failure(StatusCode::REQUEST_TIMEOUT, ErrorCode::BadRequest, "the body did not come in time".into()))
-        }
-        Err(BodyError::Broken) => Err(Failure::bad("the body is not whole")),
+    let answer = match read(&app, request).await {
+        Ok((operation, asked)) => handler(Arc::clone(&app), operation, asked).await,
+        Err(failure) => Err(failure),
     };
     let end = Call::end_of(answer.as_ref().map_or_else(|failure| failure.0, Response::status));
     app.metrics.calls.get_or_create(&Call { call: name, end }).increment();
     answer.unwrap_or_else(|failure| refused(&app, failure))
+}
+
+/// What is asked, and for which operation. Nothing of the request itself is kept: its bytes hold the connection's buffer while a crowd waits.
+async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<(Option<OperationId>, T), Failure> {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let operation = headers.get(IDEMPOTENCY_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(OperationId::parse);
+    let body = body::read(body, MAX_WAITLIST_BODY, app.sender_time).await.map_err(|error| match error {
+        BodyError::TooLong => {
+            Failure(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadRequest, "a body has at most 4,096 bytes".into())
+        }
+        BodyError::TooSlow => Failure(StatusCode::REQUEST_TIMEOUT, ErrorCode::BadRequest, "the body did not come in time".into()),
+        BodyError::Broken => Failure::bad("the body is not whole"),
+    })?;
+    // serde's own words may repeat what was sent.
+    let asked = serde_json::from_slice(&body).map_err(|_| Failure::bad("the body is not the JSON of this call"))?;
+    Ok((operation, asked))
 }
 
 fn refused(app: &App, Failure(status, code, error): Failure) -> Response {
@@ -104,9 +110,8 @@ pub(super) fn retry_after(group: &Group, rng: &mut impl CryptoRng) -> u64 {
     longest - rng.next_u64() % (1 + longest / 2)
 }
 
-fn operation(headers: &HeaderMap) -> Result<OperationId, Failure> {
-    let id = headers.get(IDEMPOTENCY_KEY_HEADER).and_then(|value| value.to_str().ok()).and_then(OperationId::parse);
-    id.ok_or_else(|| Failure::bad("the header Idempotency-Key has 32 hexadecimal digits"))
+fn named(operation: Option<OperationId>) -> Result<OperationId, Failure> {
+    operation.ok_or_else(|| Failure::bad("the header Idempotency-Key has 32 hexadecimal digits"))
 }
 
 fn check(form: &SealedForm) -> Result<(), Failure> {
@@ -117,10 +122,10 @@ fn check(form: &SealedForm) -> Result<(), Failure> {
     }
 }
 
-async fn sign_up(app: Arc<App>, headers: HeaderMap, request: SignUpRequest) -> Result<Response, Failure> {
+async fn sign_up(app: Arc<App>, operation: Option<OperationId>, request: SignUpRequest) -> Result<Response, Failure> {
     check(&request.form)?;
     let sign_up =
-        SignUp { operation: operation(&headers)?, form: request.form, secret_hash: request.secret_hash, repeat_hash: None };
+        SignUp { operation: named(operation)?, form: request.form, secret_hash: request.secret_hash, repeat_hash: None };
     let group = &app.publisher.group;
     let received = if app.waitlist.takes(&sign_up.form) {
         group.receive(sign_up).await?
@@ -135,10 +140,10 @@ fn answer(received: &Received) -> Response {
     body::json(status, &SignUpResponse { receipt: received.receipt_text() })
 }
 
-async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> Result<Response, Failure> {
+async fn correct(app: Arc<App>, operation: Option<OperationId>, request: CorrectRequest) -> Result<Response, Failure> {
     check(&request.form)?;
     let correction = Correction {
-        operation: operation(&headers)?,
+        operation: named(operation)?,
         sign_up: request.operation_id,
         secret: request.secret,
         has_known_key: app.waitlist.takes(&request.form),
@@ -149,13 +154,13 @@ async fn correct(app: Arc<App>, headers: HeaderMap, request: CorrectRequest) -> 
     Ok(answer(&received))
 }
 
-async fn withdraw(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
+async fn withdraw(app: Arc<App>, _: Option<OperationId>, request: StatusRequest) -> Result<Response, Failure> {
     let StatusRequest { operation_id, secret } = request;
     let standing = in_group!(app, |transaction, context| rules::withdraw(transaction, operation_id, &secret, context))?;
     Ok(stands(standing))
 }
 
-async fn status(app: Arc<App>, _: HeaderMap, request: StatusRequest) -> Result<Response, Failure> {
+async fn status(app: Arc<App>, _: Option<OperationId>, request: StatusRequest) -> Result<Response, Failure> {
     let StatusRequest { operation_id, secret } = request;
     let standing = in_group!(app, |transaction, context| rules::status(transaction, operation_id, &secret, context))?;
     Ok(stands(standing))
