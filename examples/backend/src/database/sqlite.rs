@@ -1,15 +1,19 @@
 //! SQLite: WAL, every commit synchronised to the disk, one writer.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, Value as Stored};
-use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
 
 use super::{Database, DatabaseError, Row, SCHEMA, Transaction, Value, Work};
 
 /// How long to wait for another process, such as `vigie-backend issue` beside the server.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it is done.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Statements that stay prepared; there are about 60, those for many rows in three sizes.
 const PREPARED: usize = 128;
@@ -32,7 +36,7 @@ impl Sqlite {
         for_owner_alone(path);
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        keep_a_journal(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -144,9 +148,36 @@ pub(super) fn described(error: &rusqlite::Error) -> String {
     }
 }
 
+/// A log beside the database, which may be read while it is written. SQLite waits for no lock here, and another process may be doing the same.
+fn keep_a_journal(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
+                thread::sleep(LOOK);
+            }
+            ended => return ended,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_processes_may_make_the_same_database_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("backend.sqlite");
+            thread::scope(|scope| {
+                let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path).map(drop))).collect();
+                for opened in opening {
+                    opened.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
 
     #[test]
     fn it_is_told_to_synchronise_to_keep_savepoints_in_memory_and_to_overwrite() {
