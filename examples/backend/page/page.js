@@ -1,5 +1,5 @@
 // The sign-up page in a browser that can seal: form -> recovery code, shown -> sealed once, kept -> sent until it is answered -> receipt.
-// What is kept on this computer: recovery codes, sealed bytes that wait, receipts. Never the form.
+// What is kept on this computer: recovery codes, sealed bytes that wait, refusals, receipts. Never the form.
 
 import { canonical, mistakes } from "./form.js";
 import * as sealing from "./sealing.js";
@@ -11,6 +11,8 @@ const PATHS = { sign_up: "/v1/waitlist", correct: "/v1/waitlist/correct", withdr
 const FIRST_WAIT_MS = 2_000;
 const LONGEST_WAIT_MS = 60_000;
 const ANSWER_TIME_MS = 30_000;
+// What is said where nothing was stored, and only a person can help.
+const REFUSALS = { 400: "not_taken", 404: "unknown", 409: "key_changed", 413: "not_taken" };
 
 const element = (id) => document.getElementById(id);
 const text = (key) => document.querySelector(`template[data-text="${key}"]`).content.textContent;
@@ -18,6 +20,8 @@ const SECTIONS = ["without", "start", "code-step", "result"];
 const language = document.documentElement.lang;
 
 let signUps = load();
+// Forgetting empties this: answers to what was begun before may still come, and nothing of them is kept.
+let wanted = new WeakSet(signUps);
 // The sign-up that is shown, or waited for.
 let current = null;
 // The recovery code of the form being filled in, or the sign-up being corrected.
@@ -34,25 +38,34 @@ function load() {
   }
 }
 
+function newSignUp(code) {
+  const signUp = { code };
+  wanted.add(signUp);
+  return signUp;
+}
+
 // A browser that keeps nothing still sends; only a reload repeats nothing then.
-function keep(signUp) {
-  const { name, ...known } = signUp;
+function store(change) {
   try {
-    localStorage.setItem(name, JSON.stringify(known));
+    change(localStorage);
   } catch {
     /* full, or forbidden */
   }
+}
+
+function keep(signUp) {
+  if (!wanted.has(signUp)) return;
+  signUp.name ??= `${KEPT}${Date.now()} ${sealing.randomId()}`;
+  if (!signUps.includes(signUp)) signUps.push(signUp);
+  const { name, ...known } = signUp;
+  store((storage) => storage.setItem(name, JSON.stringify(known)));
   showKept();
 }
 
-function add(signUp) {
-  signUp.name ??= `${KEPT}${Date.now()} ${sealing.randomId()}`;
-  if (!signUps.includes(signUp)) signUps.push(signUp);
-}
-
 function drop(signUp) {
+  wanted.delete(signUp);
   signUps = signUps.filter((other) => other !== signUp);
-  localStorage.removeItem(signUp.name);
+  store((storage) => storage.removeItem(signUp.name));
   showKept();
 }
 
@@ -157,10 +170,10 @@ async function send() {
   if (!form) return;
   checked = null;
   say(text("sending"));
-  const signUp = corrects ?? { code };
-  try {
-    await seal(signUp, form, corrects ? "correct" : "sign_up");
-  } catch {
+  const signUp = corrects ?? newSignUp(code);
+  const isSealed = await seal(signUp, form, corrects ? "correct" : "sign_up").then(() => true, () => false);
+  if (!wanted.has(signUp)) return;
+  if (!isSealed) {
     checked = form;
     return say(text("no_network"));
   }
@@ -178,8 +191,12 @@ async function seal(signUp, form, kind) {
     kind === "correct"
       ? { operation_id: own.id, secret: own.secret, form: sealed.form }
       : { form: sealed.form, secret_hash: own.secretHash };
-  signUp.pending = { kind, id, hash: sealed.hash, body: JSON.stringify(body) };
-  add(signUp);
+  wait(signUp, { kind, id, hash: sealed.hash, body: JSON.stringify(body) });
+}
+
+function wait(signUp, pending) {
+  signUp.pending = pending;
+  delete signUp.refused;
   keep(signUp);
 }
 
@@ -199,11 +216,11 @@ async function deliver(signUp, form) {
   if (current === signUp) show("none", "title");
   if (underWay.has(signUp)) return;
   underWay.add(signUp);
-  for (let attempt = 0; signUp.pending && signUps.includes(signUp); attempt++) {
+  for (let attempt = 0; signUp.pending && wanted.has(signUp); attempt++) {
     if (current === signUp) say(text("sending"));
     const { kind, id, body } = signUp.pending;
     const answer = await post(kind, body, id);
-    if (!signUps.includes(signUp)) break;
+    if (!wanted.has(signUp)) break;
     if (!(await settled(signUp, answer, form))) await pause(signUp, attempt, answer.retryAfter);
   }
   underWay.delete(signUp);
@@ -229,24 +246,28 @@ async function settled(signUp, { status, json }, form) {
       .catch(() => null);
     return false;
   }
-  // Only a person can help, and this one looks at something else.
-  if (current !== signUp || ![400, 404, 409, 413].includes(status)) return false;
-  giveUp(signUp);
-  say(text(status === 404 ? "unknown" : status === 409 ? "key_changed" : "not_taken"));
+  if (!(status in REFUSALS)) return false;
+  delete signUp.pending;
+  signUp.refused = status;
+  keep(signUp);
+  // Who looks at something else is told when they look at this one.
+  if (current === signUp) giveUp(signUp);
   return true;
 }
 
 // Nothing of it was stored: back to where it came from, with the same recovery code.
 function giveUp(signUp) {
-  delete signUp.pending;
+  const refusal = REFUSALS[signUp.refused];
+  delete signUp.refused;
   if (signUp.receipt) {
     keep(signUp);
     showResult(signUp, "result-title");
-    return;
+  } else {
+    drop(signUp);
+    draft = { code: signUp.code, corrects: null };
+    begin(null, true);
   }
-  drop(signUp);
-  draft = { code: signUp.code, corrects: null };
-  begin(null, true);
+  say(text(refusal));
 }
 
 function done(signUp, known) {
@@ -292,10 +313,10 @@ async function look(signUp) {
   const own = await sealing.derived(signUp.code);
   const { status, json } = await post("status", JSON.stringify({ operation_id: own.id, secret: own.secret }));
   const says = status === 200 ? await believed(json.receipt).catch(() => null) : null;
+  if (!wanted.has(signUp)) return;
   if (says && says.operation_id === own.id) {
     Object.assign(signUp, { receipt: json.receipt, place: says.place, received_s: says.received_s });
     Object.assign(signUp, { state: json.state, reason: json.reason });
-    add(signUp);
     keep(signUp);
     say("");
     return showResult(signUp, "result-title");
@@ -326,8 +347,7 @@ async function showResult(signUp, heading) {
 
 async function withdraw(signUp) {
   const own = await sealing.derived(signUp.code);
-  signUp.pending = { kind: "withdraw", body: JSON.stringify({ operation_id: own.id, secret: own.secret }) };
-  keep(signUp);
+  wait(signUp, { kind: "withdraw", body: JSON.stringify({ operation_id: own.id, secret: own.secret }) });
   deliver(signUp);
 }
 
@@ -336,7 +356,8 @@ function showKept() {
     const [item, button] = [document.createElement("li"), document.createElement("button")];
     button.type = "button";
     button.className = "second";
-    button.textContent = text(signUp.place ? "kept_place" : "kept_waiting").replace("{place}", signUp.place);
+    const label = signUp.place ? "kept_place" : signUp.refused ? "state_rejected" : "kept_waiting";
+    button.textContent = text(label).replace("{place}", signUp.place);
     button.addEventListener("click", () => resume(signUp));
     item.append(button);
     return item;
@@ -347,16 +368,25 @@ function showKept() {
 
 function resume(signUp) {
   current = signUp;
+  say("");
   if (signUp.pending) return deliver(signUp);
+  if (signUp.refused) return giveUp(signUp);
   if (signUp.receipt) return showResult(signUp, "result-title");
   return look(signUp);
 }
 
-// Everything that this site keeps here, the cookie of the form without JavaScript, too.
-async function forget() {
-  for (const signUp of [...signUps, ...load()]) drop(signUp);
+function forgetHere() {
+  for (const signUp of signUps) drop(signUp);
+  wanted = new WeakSet();
+  checked = null;
   element("form").reset();
   begin(null);
+}
+
+// Everything that this site keeps here, cleared at once so that other tabs can tell; the cookie of the form without JavaScript, too.
+async function forget() {
+  store((storage) => storage.clear());
+  forgetHere();
   const answer = await fetch("/signup/forget", { method: "POST", body: new URLSearchParams({ language }) }).catch(() => null);
   say(text(answer?.ok ? "forgotten" : "no_network"));
 }
@@ -367,7 +397,7 @@ function recover() {
   if (code === null) return element("recovery-code").focus();
   element("recovery-code").value = "";
   const known = signUps.find((signUp) => signUp.code === code);
-  return known?.pending ? resume(known) : look(known ?? { code });
+  return known?.pending || known?.refused ? resume(known) : look(known ?? newSignUp(code));
 }
 
 async function start() {
@@ -386,6 +416,7 @@ async function start() {
   on("withdraw", "click", () => withdraw(current));
   on("forget", "click", forget);
   on("recover-form", "submit", recover);
+  addEventListener("storage", ({ key }) => key === null && forgetHere());
   element("recover").hidden = false;
   showKept();
   const last = signUps.at(-1);

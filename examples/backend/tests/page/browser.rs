@@ -139,10 +139,8 @@ impl Browser {
     }
 
     /// Ends it in order.
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn end(self) {
         self.driver.clone().quit().await.unwrap();
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 
     pub(crate) async fn open(&self, desk: &Desk, path: &str) {
@@ -255,6 +253,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // After a test that failed there is still the browser, which would outlive the driver.
+        for child in children(self.process.id()) {
+            let _ = Command::new("kill").arg(child).status();
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -277,4 +279,11 @@ fn axe() -> PathBuf {
         assert!(output.status.success(), "{AXE}: {}", String::from_utf8_lossy(&output.stderr));
     }
     script
+}
+
+/// The processes that this one has started, where the system says it (Linux).
+fn children(id: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let children: String = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok()).collect();
+    children.split_whitespace().map(str::to_owned).collect()
 }

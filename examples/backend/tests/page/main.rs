@@ -13,6 +13,7 @@ mod browser;
 #[path = "../common/skipped.rs"]
 mod common;
 mod desk;
+mod meanwhile;
 mod operator;
 mod sealed_here;
 mod sealed_on_arrival;
@@ -56,6 +57,21 @@ async fn who_sealed_to_a_key_that_has_gone_keeps_the_code_and_is_on_the_list() {
     let Some(browser) = Browser::start(Way::OldKeyAtFirst).await else { return };
     sealed_here::a_form_for_a_key_that_has_gone_is_sealed_again(&browser, &desk).await;
     sealed_here::after_a_reload_it_is_filled_in_again_under_the_same_code(&browser, &desk).await;
+    browser.end().await;
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_meanwhile_stays_forgotten_and_what_is_refused_meanwhile_is_told_later() {
+    let _turn = TURN.lock().await;
+    let desk = Desk::open().await;
+    let Some(browser) = Browser::start(Way::Scripts).await else { return };
+    meanwhile::what_was_forgotten_before_the_answer_is_not_kept_again(&browser, &desk).await;
+    meanwhile::another_window_forgets_too(&browser, &desk).await;
+    meanwhile::a_page_that_comes_back_has_forgotten_too(&browser, &desk).await;
+    meanwhile::a_sign_up_that_is_refused_behind_another_one_is_told_when_it_is_looked_at(&browser, &desk).await;
+    meanwhile::a_correction_that_is_refused_behind_another_one_leaves_the_receipt(&browser, &desk).await;
+    meanwhile::a_sign_up_of_yesterday_that_is_refused_is_told_when_it_is_looked_at(&browser, &desk).await;
     browser.end().await;
     desk.close().await;
 }

@@ -8,19 +8,19 @@ use crate::desk::{ADA, BOB, Desk, MOVED, Person};
 
 const KEPT: &str =
     "return Object.keys(localStorage).sort().map((name) => ({ name, ...JSON.parse(localStorage.getItem(name)) }));";
-const KEEP: &str = "const { name, ...known } = arguments[0]; localStorage.setItem(name, JSON.stringify(known));";
+pub(crate) const KEEP: &str = "const { name, ...known } = arguments[0]; localStorage.setItem(name, JSON.stringify(known));";
 
 const READ: &str = "const [receipts, keys, done] = arguments;
     import('/signup/sealing.js')
         .then(({ readReceipt }) => Promise.all(receipts.map((receipt) => readReceipt(receipt, keys))))
         .then(done, (error) => done(String(error)));";
 
-async fn kept(browser: &Browser) -> Vec<Value> {
+pub(crate) async fn kept(browser: &Browser) -> Vec<Value> {
     browser.run(KEPT, Vec::new()).await.as_array().unwrap().clone()
 }
 
 /// Fills the form in and goes on to the code; returns it.
-async fn to_code(browser: &Browser, person: &Person) -> String {
+pub(crate) async fn to_code(browser: &Browser, person: &Person) -> String {
     browser.fill_in(person).await;
     browser.submit().await;
     browser.text("code").await
