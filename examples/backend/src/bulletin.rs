@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
+use vigie::courier::AuthorityKey;
 use vigie::courier::bulletin::{Bulletin, BulletinKey, MAX_BULLETIN, verify};
 use vigie::time::Timestamp;
 
@@ -38,6 +39,25 @@ pub fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let opened = File::open(file).with_context(cannot)?;
     opened.take(MAX_BULLETIN as u64 + 1).read_to_end(&mut document).with_context(cannot)?;
     Ok(document)
+}
+
+/// Whether what is sealed to the keys of a document can be opened: each `waiting_list` key lies in the folder `keys`, too, where the opener has put it.
+/// A document that cannot be read is [`publish`]'s to refuse.
+///
+/// # Errors
+/// Where one of them does not: forms of everybody who signs up would be rejected.
+pub fn check_keys(document: &[u8], keys: &Path) -> anyhow::Result<()> {
+    let named = Bulletin::from_json(document).map(|bulletin| bulletin.keys.waiting_list).unwrap_or_default();
+    for AuthorityKey { key_id, public_key } in named {
+        let file = keys.join(format!("waitlist-{key_id}.public"));
+        let is_here = std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == public_key.trim());
+        ensure!(
+            is_here,
+            "`keys.waiting_list` has `{key_id}`, which is not {}: forms that are sealed to it could not be opened",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// Checks, signs and publishes a document with its exact bytes.

@@ -131,7 +131,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "500", global = true)]
     minimum_keys: u32,
 
-    /// What to do for the waiting list: `receive` takes sign-ups in and cannot read them, `open` opens and confirms them and serves nobody
+    /// What to do for the waiting list: `receive` takes sign-ups in and cannot read them, `open` opens and confirms them and serves no app
     #[arg(long, value_enum, default_value_t = RoleName::Both, global = true)]
     role: RoleName,
 

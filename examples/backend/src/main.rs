@@ -16,6 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 use vigie::time::{Clock, SystemClock};
 use vigie_backend::keys::Secrets;
 use vigie_backend::rules::{self, Context, Issue};
+use vigie_backend::waitlist::Role;
 use vigie_backend::{Server, bulletin, open, open_files, random};
 
 use crate::cli::{BulletinCommand, Cli, Command, IssueArgs};
@@ -72,7 +73,7 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
     }
     #[cfg(not(unix))]
     anyhow::ensure!(cli.options.processes() == 1, "several processes on one address need a Unix system");
-    let (data, share) = (config.data.clone(), config.share);
+    let (data, share, role) = (config.data.clone(), config.share, config.role);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
     runtime.block_on(async {
         let server = Server::start(config, Arc::new(SystemClock)).await?;
@@ -82,7 +83,9 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
             return Ok(());
         }
         let mut to = anstream::stdout();
-        writeln!(to, "serving apps    http://{}", server.public_address())?;
+        if role != Role::Open {
+            writeln!(to, "serving apps    http://{}", server.public_address())?;
+        }
         writeln!(to, "serving admins  http://{}  (token: {})", server.admin_address(), data.join("keys/admin-token").display())?;
         writeln!(to, "for apps        {}", data.join("client.json").display())?;
         writeln!(to, "next            vigie-backend issue --data {}", data.display())?;
@@ -126,6 +129,7 @@ fn issue(cli: &Cli, args: &IssueArgs) -> anyhow::Result<()> {
 fn publish_bulletin(cli: &Cli, file: &Path) -> anyhow::Result<()> {
     let config = cli.options.config()?;
     let document = bulletin::read(file)?;
+    bulletin::check_keys(&document, &config.data.join("keys"))?;
     let secrets = Secrets::open(&config.data.join("keys"), &mut random()?)?;
     let files = open_files(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no thread can be started")?;

@@ -60,7 +60,7 @@ impl EncodeMetric for Stepped {
 pub struct Call {
     /// Such as `publish`.
     pub call: &'static str,
-    /// `answered`, `refused`, `busy` (to come again later), `failed` or `decoy`.
+    /// `answered`, `refused`, `busy` (told to come again: too much waits, or the database is away), `failed` or `decoy`.
     pub end: &'static str,
 }
 

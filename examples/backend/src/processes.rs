@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 /// One that died is started again after this time: at once would be a fire where it cannot start any more.
 const RESTART: Duration = Duration::from_millis(200);
 
-/// One that ends by itself within this time of its first start will do so the next time, too: its port is taken, or its database is not there.
-const START: Duration = Duration::from_secs(5);
+/// One that fails within this time of its first start will do so the next time, too: its port is taken, or its database is not there. Longer than it waits
+/// for either.
+const START: Duration = Duration::from_secs(15);
 
 /// As many open connections as the system allows; by default it allows a crowd a thousand.
 pub(crate) fn prepare() -> anyhow::Result<()> {
@@ -73,10 +74,10 @@ async fn keep(number: u16) -> anyhow::Error {
         };
         let ended = running.0.wait().await;
         has_served |= started.elapsed() > START;
-        // One that is killed has no exit code.
-        let has_given_up = ended.as_ref().is_ok_and(|status| status.code().is_some());
-        if has_given_up && !has_served {
-            return anyhow::anyhow!("process {number} has ended before it served anybody; it has said why");
+        // One that is killed has no exit code, and one that was asked to end has none of a failure.
+        let has_failed = ended.as_ref().is_ok_and(|status| status.code().is_some_and(|code| code != 0));
+        if has_failed && !has_served {
+            return anyhow::anyhow!("process {number} cannot be started; it has said why");
         }
         tracing::error!(number, ?ended, "a process has ended and is started again");
         tokio::time::sleep(RESTART).await;

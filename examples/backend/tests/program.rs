@@ -148,9 +148,21 @@ fn the_example_of_a_bulletin_is_published_served_with_its_etag_and_not_published
     let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
     assert!(get(&format!("if-none-match: {etag}\r\n")).starts_with("HTTP/1.1 304"));
 
+    let mut next: Value = serde_json::from_slice(&example.stdout).unwrap();
+    next["keys"]["waiting_list"] = json!([{ "key_id": "v1", "public_key": format!("{}=", "A".repeat(43)) }]);
+    std::fs::write(&file, next.to_string()).unwrap();
+    let foreign = publish();
+    assert_eq!(foreign.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&foreign.stderr).contains("waitlist-v1.public: forms that are sealed to it"));
+    let own = std::fs::read_to_string(data.join("keys/waitlist-v1.public")).unwrap();
+    next["keys"]["waiting_list"] = json!([{ "key_id": "v1", "public_key": own.trim() }]);
+    next["serial"] = 2.into();
+    std::fs::write(&file, next.to_string()).unwrap();
+    assert!(publish().status.success());
+
     let again = publish();
     assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("give it 2 or more"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("give it 3 or more"));
 }
 
 #[test]
@@ -190,6 +202,15 @@ fn is_there(id: &str) -> bool {
 
 fn kill(signal: &str, id: &str) {
     Command::new("kill").args([signal, id]).status().unwrap();
+}
+
+/// A process that is killed when this is dropped.
+struct Killed(String);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        kill("-KILL", &self.0);
+    }
 }
 
 fn wait_until(mut is_so: impl FnMut() -> bool) {
@@ -245,23 +266,33 @@ fn several_processes_that_cannot_listen_end_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let log = folder.path().join("log");
     let mut command = Command::new(PROGRAM);
     command.args(["--processes", "2", "--listen", &address, "--admin-listen", "127.0.0.1:0", "--data"]).arg(folder.path());
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("cannot be listened on") && said.contains("has ended before it served anybody"), "{said}");
+    let process = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut running = Running { process, address };
+    wait_until(|| running.process.try_wait().unwrap().is_some());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(running.process.wait().unwrap().code(), Some(2), "{said}");
+    assert!(said.contains("cannot be listened on") && said.contains("cannot be started"), "{said}");
 }
 
 #[test]
 fn in_the_background_it_outlives_the_shell_that_started_it() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("127.0.0.1:{}", free_port());
-    let script = format!(r#""$0" --listen {address} --admin-listen 127.0.0.1:0 --data "$1" >/dev/null 2>&1 & echo $!; sleep 1"#);
-    let output = Command::new("sh").args(["-c", &script, PROGRAM]).arg(folder.path()).output().unwrap();
-    let id = String::from_utf8(output.stdout).unwrap();
+    let script =
+        format!(r#""$0" --listen {address} --admin-listen 127.0.0.1:0 --data "$1" >/dev/null 2>&1 & echo $!; read -r end"#);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, PROGRAM]).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    let mut id = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut id).unwrap();
+    let _server = Killed(id.trim().to_owned());
     wait_until(|| is_healthy(&address));
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    // Where it ends with the shell, it does so within this time.
+    std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(is_healthy(&address));
-    kill("-KILL", id.trim());
 }

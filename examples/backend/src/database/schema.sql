@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS correction (
 CREATE INDEX IF NOT EXISTS correction_place ON correction (place);
 
 -- What was opened: keyed hashes, under a key that only the opener has, of the national number and of the address; and the last day, counted from
--- 1970, of whose other sign-ups the address is told.
+-- 1970, of whose other sign-ups it is told.
 CREATE TABLE IF NOT EXISTS opened (
     place BIGINT PRIMARY KEY,
     number_hash BYTEA NOT NULL,

@@ -6,7 +6,7 @@
 //!
 //! Whatever somebody can see of their own sign-up - its state, the reason, when both change, the mail to the address given - follows from their own
 //! forms alone. That the number was on the list already leads to a notice for those who gave it before, and to nothing else. Notices wait for the end of
-//! the day (UTC), one for an address and a day: who signs up twice around somebody else gets the same mails, whether or not there was somebody.
+//! the day (UTC), one for a sign-up and a day: who signs up twice around somebody else gets the same mails, whether or not there was somebody.
 
 use std::collections::{HashMap, HashSet};
 
@@ -255,8 +255,9 @@ struct NewMail {
     due: Timestamp,
 }
 
-/// A notice for each address on file for this number, at the end of the day; one for an address and a day, however many sign-ups there are. Those who are
-/// told today already are not looked at again: a thousand sign-ups with the same number cost no more than a thousand others.
+/// A notice for each sign-up on file for this number, at the end of the day; one for a sign-up and a day. Not one for an address: whether there is another
+/// sign-up with the same address would show in the mails of this one. Those who are told today already are not looked at again: a thousand sign-ups with the
+/// same number cost no more than a thousand others.
 fn notices(
     transaction: &mut dyn Transaction,
     hashes: &Hashes,
@@ -265,22 +266,19 @@ fn notices(
 ) -> Result<Vec<NewMail>, DatabaseError> {
     let today = now.date();
     let rows = transaction.query(
-        "SELECT opened.place, contact_hash FROM opened JOIN sign_up ON sign_up.place = opened.place
+        "SELECT opened.place FROM opened JOIN sign_up ON sign_up.place = opened.place
          WHERE number_hash = $1 AND noticed_on < $2 AND state <> 'rejected' ORDER BY opened.place",
         &[hashes.number.into(), i64::from(today.days()).into()],
     )?;
     transaction.execute(
-        "UPDATE opened SET noticed_on = $1 WHERE number_hash = $2 AND noticed_on < $1
-         AND EXISTS (SELECT 1 FROM sign_up WHERE sign_up.place = opened.place AND state <> 'rejected')",
+        "UPDATE opened SET noticed_on = $1 WHERE number_hash = $2 AND noticed_on < $1",
         &[i64::from(today.days()).into(), hashes.number.into()],
     )?;
     let due = vigie::time::Date::from_days(today.days() + 1).first_interval().start();
     let notice = |row: &Row| {
-        // The same for all sign-ups with this address: it is told once.
-        let of_contact = [hex::encode(hashes.number), hex::encode(row.bytes(1)?), today.to_string()];
-        let [number, contact, day] = of_contact.each_ref().map(String::as_str);
-        let id = message_id(opening, &[NOTICE, number, contact, day]);
-        Ok(NewMail { id, place: row.integer(0)?.unsigned_abs(), kind: NOTICE, due })
+        let place = row.integer(0)?.unsigned_abs();
+        let id = message_id(opening, &[NOTICE, &place.to_string(), &today.to_string()]);
+        Ok(NewMail { id, place, kind: NOTICE, due })
     };
     rows.iter().map(notice).collect()
 }

@@ -125,12 +125,12 @@ pub(crate) async fn a_receiver_takes_in_what_only_the_opener_can_read(place: &Pl
         let asked = json!({ "operation_id": ada.code.operation_id(), "secret": ada.code.secret() }).to_string();
         receiver.post("/v1/waitlist/status", &[], asked).await.text("state").to_owned()
     };
-    while stands().await != "processed" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    while vigie_backend::waitlist::outbox(opener.data.path()).unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_confirmed = async {
+        while stands().await != "processed" || vigie_backend::waitlist::outbox(opener.data.path()).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_confirmed).await.unwrap();
     assert!(!receiver.data.path().join("mail").exists());
 }
 

@@ -305,6 +305,33 @@ fn eighty_sign_ups_with_a_number_show_nobody_who_is_on_the_list_and_silence_nobo
     assert_eq!(mails_of(&mut list, &[victim], 1), [(0, (victim, MailKind::Confirmation)), (1, (victim, MailKind::Notice))]);
 }
 
+#[test]
+fn another_sign_up_with_the_same_address_shows_and_silences_nobody() {
+    let observe = |number: &str| {
+        let mut list = List::new();
+        list.sign_up(&form(number, "victim@example.org"));
+        list.round(NOW);
+        let (taken, operation) = list.sign_up(&form("1234", "victim@example.org"));
+        list.round(NOW);
+        let (own, _) = list.sign_up(&form("1234", "stranger@example.org"));
+        list.round(NOW);
+        list.correct(operation, &form("1234", "stranger-too@example.org"));
+        list.round(NOW);
+        mails_of(&mut list, &[taken, own], 2)
+    };
+    assert_eq!(observe("1234"), observe("5678"));
+
+    let mut list = List::new();
+    let (_, operation) = list.sign_up(&form("1234", "victim@example.org"));
+    list.round(NOW);
+    let (victim, _) = list.sign_up(&form("1234", "victim@example.org"));
+    list.round(NOW);
+    list.sign_up(&form("1234", "stranger@example.org"));
+    list.round(NOW);
+    list.withdraw(operation);
+    assert_eq!(mails_of(&mut list, &[victim], 1).len(), 2, "the victim is told all the same");
+}
+
 /// This is what notices are for, and their price: whoever signed up with the number first is told on which days it was used again.
 #[test]
 fn who_signed_up_first_is_told_of_each_day_with_another_sign_up_and_who_comes_later_of_none_before() {
