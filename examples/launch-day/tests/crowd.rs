@@ -137,7 +137,7 @@ fn a_backend_that_cannot_hold_all_is_not_started_upon() {
     let folder = tempfile::tempdir().unwrap();
     let few = folder.path().join("few");
     let backend = cargo_bin("launch-day").with_file_name("vigie-backend");
-    fs::write(&few, format!("#!/bin/sh\nulimit -n 170\nexec {} \"$@\"\n", backend.display())).unwrap();
+    fs::write(&few, format!("#!/bin/sh\nulimit -n 140\nexec {} \"$@\"\n", backend.display())).unwrap();
     fs::set_permissions(&few, fs::Permissions::from_mode(0o755)).unwrap();
     let ran = run(&["--people", "300", "--in", "hold", "--backend", few.to_str().unwrap()]);
     let told = text(ran.stderr);
