@@ -98,7 +98,8 @@ impl Group {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let rate = Arc::new(AtomicU64::new(FIRST_RATE));
         let crowd = Crowd::new();
-        let writer = Writer::new(database, size, clock, signer, Arc::clone(&rate), crowd.clone());
+        let writer =
+            Writer { database, size: size.get(), clock, signer, rate: Arc::clone(&rate), crowd: crowd.clone(), away_since: None };
         let thread = thread::Builder::new().name("writer".into()).spawn(move || writer.run(jobs))?;
         Ok((Self { queue, rate, crowd }, thread))
     }

@@ -1,7 +1,6 @@
 //! The thread that writes: what waits, in one transaction, and again where the database went away.
 
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -45,28 +44,17 @@ impl Waiting {
 }
 
 pub(super) struct Writer {
-    database: Box<dyn Database>,
-    size: usize,
-    clock: Arc<dyn Clock>,
-    signer: Arc<ReceiptSigner>,
-    rate: Arc<AtomicU64>,
-    crowd: Crowd,
+    pub(super) database: Box<dyn Database>,
+    pub(super) size: usize,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) signer: Arc<ReceiptSigner>,
+    pub(super) rate: Arc<AtomicU64>,
+    pub(super) crowd: Crowd,
     /// When it was noticed that the database went away; nothing while it is there.
-    away_since: Option<Instant>,
+    pub(super) away_since: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(
-        database: Box<dyn Database>,
-        size: NonZeroUsize,
-        clock: Arc<dyn Clock>,
-        signer: Arc<ReceiptSigner>,
-        rate: Arc<AtomicU64>,
-        crowd: Crowd,
-    ) -> Self {
-        Self { database, size: size.get(), clock, signer, rate, crowd, away_since: None }
-    }
-
     /// Writes until nobody can ask any more.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut next = Vec::with_capacity(self.size);

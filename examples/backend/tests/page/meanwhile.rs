@@ -8,7 +8,7 @@ use vigie::courier::waitlist::{Language, RecoveryCode};
 
 use crate::browser::Browser;
 use crate::desk::{ADA, BOB, Desk, MOVED};
-use crate::sealed_here::{KEEP, kept, to_code};
+use crate::sealed_here::{keep_of_yesterday, kept, to_code};
 
 const SIGN_UP: &str = "/v1/waitlist";
 const CORRECT: &str = "/v1/waitlist/correct";
@@ -251,12 +251,7 @@ pub(crate) async fn a_sign_up_of_yesterday_that_is_refused_is_told_when_it_is_lo
     let place = browser.text("place").await;
     browser.click("another").await;
     let code = to_code(browser, &BOB).await;
-    let own = RecoveryCode::parse(&code).unwrap();
-    let (mut form, _) = desk.sealed(1);
-    form.key_id = "gone".into();
-    let body = json!({ "form": form, "secret_hash": own.secret().hash() }).to_string();
-    let pending = json!({ "kind": "sign_up", "id": own.operation_id(), "hash": "", "body": body });
-    browser.run(KEEP, vec![json!({ "name": "vigie-sign-up 0", "code": own.as_str(), "pending": pending })]).await;
+    keep_of_yesterday(browser, desk, &code, "vigie-sign-up 0".into()).await;
     browser.driver.refresh().await.unwrap();
     browser.says("kept-list", "Not accepted").await;
     assert_eq!((browser.text("place").await, status(browser).await), (place, String::new()));

@@ -236,25 +236,32 @@ pub(crate) async fn a_form_for_a_key_that_has_gone_is_sealed_again(browser: &Bro
     assert_eq!(desk.sealed(1).1, RecoveryCode::parse(&code).unwrap().operation_id(), "under the same code");
 }
 
-pub(crate) async fn after_a_reload_it_is_filled_in_again_under_the_same_code(browser: &Browser, desk: &Desk) {
-    let name = kept(browser).await[0]["name"].clone();
-    browser.click("another").await;
-    let code = to_code(browser, &BOB).await;
-    let own = RecoveryCode::parse(&code).unwrap();
-    // Kept by a page of yesterday, which had the form; this one has not.
+/// What a page of yesterday has kept, which had the form: sealed to a key that has gone.
+pub(crate) async fn keep_of_yesterday(browser: &Browser, desk: &Desk, code: &str, name: Value) {
+    let own = RecoveryCode::parse(code).unwrap();
     let (mut form, _) = desk.sealed(1);
     form.key_id = "gone".into();
     let body = json!({ "form": form, "secret_hash": own.secret().hash() }).to_string();
     let pending = json!({ "kind": "sign_up", "id": own.operation_id(), "hash": "", "body": body });
-    browser.run("localStorage.clear();", Vec::new()).await;
     browser.run(KEEP, vec![json!({ "name": name, "code": own.as_str(), "pending": pending })]).await;
+}
+
+pub(crate) async fn after_a_reload_it_is_filled_in_again_under_the_same_code(browser: &Browser, desk: &Desk) {
+    let name = kept(browser).await[0]["name"].clone();
+    browser.click("another").await;
+    let code = to_code(browser, &BOB).await;
+    browser.run("localStorage.clear();", Vec::new()).await;
+    keep_of_yesterday(browser, desk, &code, name).await;
     browser.driver.refresh().await.unwrap();
     browser.says("status", "Nothing was stored").await;
     assert_eq!(desk.sign_ups(), 1);
     assert_eq!(to_code(browser, &BOB).await, code, "the code that may be written down already stays");
     browser.click("send").await;
     browser.says("place", "2").await;
-    assert_eq!((desk.sign_ups(), desk.opened(2), desk.sealed(2).1), (2, BOB.form(Language::English), own.operation_id()));
+    assert_eq!(
+        (desk.sign_ups(), desk.opened(2), desk.sealed(2).1),
+        (2, BOB.form(Language::English), RecoveryCode::parse(&code).unwrap().operation_id())
+    );
 }
 
 pub(crate) async fn every_step_is_accessible(browser: &Browser, desk: &Desk, language: &str) {

@@ -97,53 +97,61 @@ fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
     fs::write(path, serde_json::to_vec(outcomes)?).with_context(|| format!("{} cannot be written", path.display()))
 }
 
+/// What all people of a part share.
+#[derive(Clone)]
+struct Part {
+    opening: Rc<Semaphore>,
+    opened: Rc<Cell<usize>>,
+    done: Rc<Cell<usize>>,
+    /// Why somebody has no connection who should be held.
+    unconnected: Rc<Cell<Option<std::io::Error>>>,
+    started: watch::Receiver<Option<(Instant, Timestamp)>>,
+}
+
+impl Part {
+    /// One person to the end; with a connection that is held until so long after the start, if that is said.
+    async fn play(mut self, mut course: Course, arrives: Duration, held: Option<Duration>, longest: Duration) -> Option<Outcome> {
+        if held.is_some() {
+            let _turn = self.opening.acquire().await;
+            self.unconnected.set(course.connect().await.err().or(self.unconnected.take()));
+        }
+        self.opened.set(self.opened.get() + 1);
+        // Without a word nobody wants to know.
+        let (start, at) = self.started.wait_for(Option::is_some).await.map(|word| *word).ok().flatten()?;
+        tokio::time::sleep_until(start + arrives).await;
+        let outcome = course.sign_up((start, at), arrives, longest).await;
+        self.done.set(self.done.get() + 1);
+        if let Some(held) = held {
+            tokio::time::sleep_until(start + held).await;
+        }
+        Some(outcome)
+    }
+}
+
 async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
     let people = forms::read(&plan.forms)?;
     let mut rng = ChaCha20Rng::seed_from_u64(plan.seed);
     let (starts, started) = watch::channel(None);
     let opening = Rc::new(Semaphore::new(OPENING));
-    let (done, opened) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    // Why somebody has no connection who should be held.
-    let unconnected: Rc<Cell<Option<std::io::Error>>> = Rc::default();
+    let part = Part { opening, opened: Rc::default(), done: Rc::default(), unconnected: Rc::default(), started };
     let count = people.len() + plan.idle as usize;
     let idle: Vec<_> = (0..plan.idle)
-        .map(|number| {
-            let (target, opening, opened) = (target(plan, number), Rc::clone(&opening), Rc::clone(&opened));
-            tokio::task::spawn_local(hold(target, opening, opened))
-        })
+        .map(|number| tokio::task::spawn_local(hold(target(plan, number), Rc::clone(&part.opening), Rc::clone(&part.opened))))
         .collect();
+    let longest = Duration::from_millis(plan.longest_ms);
+    let held = plan.is_held.then(|| Duration::from_millis(plan.window_ms));
     let playing: Vec<JoinHandle<_>> = (0..)
         .zip(people)
         .map(|(number, person): (u32, _)| {
             let arrives = arrival(plan, &mut rng);
-            let mut course = Course::new(person, target(plan, number), ChaCha20Rng::from_rng(&mut rng));
-            let (opening, done, opened, mut started) =
-                (Rc::clone(&opening), Rc::clone(&done), Rc::clone(&opened), started.clone());
-            let unconnected = Rc::clone(&unconnected);
-            let (is_held, longest) = (plan.is_held, Duration::from_millis(plan.longest_ms));
-            let held_until = Duration::from_millis(plan.window_ms);
-            tokio::task::spawn_local(async move {
-                if is_held {
-                    let _turn = opening.acquire().await;
-                    unconnected.set(course.connect().await.err().or(unconnected.take()));
-                }
-                opened.set(opened.get() + 1);
-                // Without a word nobody wants to know.
-                let Ok(Some((start, at))) = started.wait_for(Option::is_some).await.map(|word| *word) else { return None };
-                tokio::time::sleep_until(start + arrives).await;
-                let outcome = course.sign_up((start, at), arrives, longest).await;
-                done.set(done.get() + 1);
-                if is_held {
-                    tokio::time::sleep_until(start + held_until).await;
-                }
-                Some(outcome)
-            })
+            let course = Course::new(person, target(plan, number), ChaCha20Rng::from_rng(&mut rng));
+            tokio::task::spawn_local(part.clone().play(course, arrives, held, longest))
         })
         .collect();
-    while opened.get() < count {
+    while part.opened.get() < count {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    if let Some(error) = unconnected.take() {
+    if let Some(error) = part.unconnected.take() {
         return Err(error).context("not everybody can be connected; with more --procs each process connects fewer");
     }
     let start_ms = word().await?;
@@ -152,7 +160,7 @@ async fn play(plan: &Plan) -> anyhow::Result<Vec<Outcome>> {
     let telling = tokio::task::spawn_local(async move {
         loop {
             tokio::time::sleep(TELL).await;
-            tell(&done.get().to_string());
+            tell(&part.done.get().to_string());
         }
     });
     let outcomes = join_all(playing).await;
